@@ -1,0 +1,76 @@
+"""Content-addressed store of trained generators and encoders, shared by methods.
+
+The key is a hash of everything that can change the result: the recipe's settings, the training images, the budget,
+the seed. Two processes that want the same artifact at the same moment train it once: the second waits on a file lock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from torch import Tensor
+
+from bench.checkpoint import Checkpoint, load_tensors, save_tensors
+from bench.errors import BenchError
+
+
+def content_key(value: Mapping[str, Any]) -> str:
+    """SHA-256 (hex) of a JSON value, independent of key order."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A trained thing: its tensors and JSON facts (among them what it was made from and how long that took)."""
+
+    key: str
+    path: Path
+    tensors: dict[str, Tensor]
+    meta: dict[str, Any]
+
+
+class ArtifactStore:
+    """``<root>/<kind>-<key8>.safetensors`` for what is finished, ``….partial.safetensors`` for what is in training."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, kind: str, recipe: Mapping[str, Any]) -> Path:
+        """Where this artifact is, or will be."""
+        return self.root / f"{kind}-{content_key(recipe)[:12]}.safetensors"
+
+    def get(
+        self,
+        kind: str,
+        recipe: Mapping[str, Any],
+        make: Callable[[Checkpoint], tuple[Mapping[str, Tensor], Mapping[str, Any]]],
+        checkpoint_seconds: float = 15.0,
+    ) -> Artifact:
+        """The artifact of ``recipe``; ``make(checkpoint)`` trains it, resuming from the checkpoint, if it is absent.
+
+        ``make`` returns tensors and JSON facts. A failed ``make`` leaves no artifact behind, only its checkpoint.
+        """
+        path = self.path(kind, recipe)
+        if not path.exists():
+            try:
+                self.root.mkdir(parents=True, exist_ok=True)
+                lock = FileLock(path.with_suffix(".lock"))
+                with lock:
+                    if not path.exists():
+                        partial = path.with_suffix(".partial.safetensors")
+                        tensors, meta = make(Checkpoint(partial, checkpoint_seconds))
+                        save_tensors(path, tensors, {**meta, "recipe": dict(recipe)})
+                        partial.unlink(missing_ok=True)
+            except OSError as error:
+                raise BenchError(f"cannot write to {self.root}: {error.strerror or error}") from error
+        tensors, meta = load_tensors(path)
+        if meta.get("recipe") != json.loads(json.dumps(dict(recipe))):
+            raise BenchError(f"{path} was made by another recipe than its name says; delete it and run again")
+        return Artifact(content_key(recipe), path, tensors, meta)

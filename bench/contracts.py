@@ -1,0 +1,201 @@
+"""The shared language of the harness: plain data and protocols. No logic, no input or output.
+
+Shapes: T tasks, N way, K shot, Q queries per class, M = N*Q queries of a whole task, C H W image.
+Images are float32 in [0, 1] wherever a method or a learner sees them.
+
+An unsupervised meta-learner is a *task sampler made from unlabelled images* plus a meta-learner. An embedding
+baseline is an encoder plus a classifier. Training from scratch is MAML that was never trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from bench.errors import BenchError
+from bench.seeds import Seed
+
+if TYPE_CHECKING:
+    import torch
+
+    from bench.artifacts import ArtifactStore
+    from bench.checkpoint import Checkpoint
+    from bench.datasets.images import LabelledImages, UnlabelledImages
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSpec:
+    """The shape of a few-shot task: ``way`` classes, ``shot`` support and ``query`` query images per class."""
+
+    way: int
+    shot: int
+    query: int
+
+    def __post_init__(self) -> None:
+        for name, least in (("way", 2), ("shot", 1), ("query", 1)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise BenchError(f"{name} must be an integer of at least {least}, not {value!r}")
+
+    def __str__(self) -> str:
+        return f"{self.way}-way {self.shot}-shot, {self.query} queries per class"
+
+
+@dataclass(frozen=True, slots=True)
+class Tasks:
+    """A batch of tasks. The class is an axis, so there is no label tensor.
+
+    support: [T, N, K, C, H, W] and query: [T, N, Q, C, H, W], float32 in [0, 1], on one device.
+    """
+
+    support: Tensor
+    query: Tensor
+
+
+@runtime_checkable
+class TaskSampler(Protocol):
+    """Makes tasks: synthetic ones from a method, real ones from labels."""
+
+    def sample(self, n: int, spec: TaskSpec, rng: torch.Generator) -> Tasks:
+        """``n`` independent tasks; every draw comes from ``rng``, which lives on the images' device."""
+        ...
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """A trained generator: latent -> image. May also offer ``encode(x)``, see :class:`PosteriorEncoder`."""
+
+    latent_dim: int
+    image_shape: tuple[int, int, int]
+
+    def sample_prior(self, n: int, rng: torch.Generator) -> Tensor:
+        """``n`` latents [n, latent_dim], on the generator's device."""
+        ...
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Latents [n, d] -> images [n, C, H, W], float32 in [0, 1]. A function of z alone, no gradient."""
+        ...
+
+
+@runtime_checkable
+class PosteriorEncoder(Protocol):
+    """The half that a VAE adds to a generator."""
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Images [n, C, H, W] in [0, 1] -> mean and log-variance of the posterior, each [n, d]."""
+        ...
+
+
+@runtime_checkable
+class GeneratorRecipe(Protocol):
+    """How to come by a generator: train it on the unlabelled images, or read a file."""
+
+    def obtain(self, images: UnlabelledImages, context: Context) -> Generator:
+        """The trained generator, from the artifact store where it is there already."""
+        ...
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """A frozen embedding: image -> vector."""
+
+    dim: int
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Images [B, C, H, W] in [0, 1] -> embeddings [B, dim]."""
+        ...
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """Answers tasks.
+
+    ``transductive`` declares that the scores of one query may depend on the other queries of its task (batch
+    statistics over the query batch, for example). A learner that does so without declaring it fails a test.
+    """
+
+    transductive: bool
+
+    def predict(self, support: Tensor, query: Tensor) -> Tensor:
+        """support [T, N, K, C, H, W] and shuffled queries [T, M, C, H, W] -> scores [T, M, N], higher is likelier."""
+        ...
+
+
+@runtime_checkable
+class MetaLearner(Protocol):
+    """Learns from a stream of tasks (MAML, ProtoNets)."""
+
+    def fit(self, sampler: TaskSampler, spec: TaskSpec, context: Context) -> Learner:
+        """Train on ``context.budget.meta_iterations`` meta-batches of ``sampler`` and return the learner."""
+        ...
+
+    def untrained(self, spec: TaskSpec, context: Context) -> Learner:
+        """The learner at its random initialisation (training from scratch)."""
+        ...
+
+
+@runtime_checkable
+class Method(Protocol):
+    """A complete recipe: images -> learner. One row of a leaderboard.
+
+    A method whose configuration says ``supervised: true`` receives :class:`LabelledImages`; every other method
+    receives :class:`UnlabelledImages`, which carry no label, no class name and no class order.
+    """
+
+    def fit(self, images: UnlabelledImages | LabelledImages, spec: TaskSpec, context: Context) -> Learner:
+        """Train on ``images``; ``spec`` is the shape of the tasks to meta-train on.
+
+        Resumes from ``context.checkpoint`` where there is one: called again after its training is complete, it
+        returns the same learner without training.
+        """
+        ...
+
+
+ProgressCallback = Callable[[str, int, int, Mapping[str, float]], None]
+"""``progress(stage, done, total, metrics)``; cheap, throttled by the caller, never required."""
+
+Monitor = Callable[[int, Learner], float]
+"""``monitor(step, learner)`` -> accuracy in [0, 1] on labelled meta-validation tasks. Logged, never selected on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How long to train and how much to evaluate."""
+
+    name: str
+    meta_iterations: int
+    generator_epochs: int
+    encoder_epochs: int
+    evaluation_tasks: int = 1000
+    validate_every: int = 0
+    """Meta-iterations between two looks at the meta-validation tasks; 0 is never."""
+    validation_tasks: int = 100
+    checkpoint_seconds: float = 15.0
+
+
+@dataclass(slots=True)
+class Context:
+    """What the harness hands to a method besides images. Nothing in it reveals a label."""
+
+    seed: Seed
+    """Root of this run's training randomness. Runs of different methods with one training seed share it, so a
+    generator trained under it is the same generator for all of them."""
+    device: torch.device
+    budget: Budget
+    artifacts: ArtifactStore
+    checkpoint: Checkpoint
+    """This run's training state; empty at first, complete when training is."""
+    progress: ProgressCallback
+    monitor: Monitor | None = None
+    notes: dict[str, Any] | None = None
+    """Facts a method wants in its record: acceptance rates, counts. JSON values only."""
+
+    def note(self, **facts: Any) -> None:
+        """Put facts into the run's record."""
+        if self.notes is None:
+            self.notes = {}
+        self.notes.update(facts)
+

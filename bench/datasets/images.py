@@ -1,0 +1,75 @@
+"""Images as a method sees them: uint8 tensors, resident on the device, scaled to [0, 1] only where they are gathered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class UnlabelledImages:
+    """The wall between labels and methods: pixels in shuffled order, and nothing else.
+
+    pixels: uint8 [n, C, H, W] on the device. fingerprint: content hash of the pixels in this order.
+    """
+
+    pixels: Tensor
+    fingerprint: str
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        _, channels, height, width = self.pixels.shape
+        return channels, height, width
+
+    @property
+    def device(self) -> torch.device:
+        """Where the pixels are."""
+        return self.pixels.device
+
+    def take(self, index: Tensor) -> Tensor:
+        """Images at ``index`` (any shape) -> float32 [*index.shape, C, H, W] in [0, 1]: one gather, one scale."""
+        return take(self.pixels, index)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledImages:
+    """A labelled split, given only to methods declared supervised, and to the harness itself.
+
+    pixels: uint8 [n, C, H, W] on the device. class_ids: int64 [n] on the CPU, 0 … len(class_names)-1.
+    """
+
+    pixels: Tensor
+    class_ids: Tensor
+    class_names: Sequence[str]
+    fingerprint: str
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        _, channels, height, width = self.pixels.shape
+        return channels, height, width
+
+    @property
+    def device(self) -> torch.device:
+        """Where the pixels are."""
+        return self.pixels.device
+
+    def take(self, index: Tensor) -> Tensor:
+        """As :meth:`UnlabelledImages.take`."""
+        return take(self.pixels, index)
+
+
+def take(pixels: Tensor, index: Tensor) -> Tensor:
+    """uint8 [n, C, H, W] at ``index`` -> float32 [*index.shape, C, H, W] in [0, 1]."""
+    flat = pixels.index_select(0, index.reshape(-1).to(pixels.device))
+    return flat.to(torch.float32).div_(255.0).reshape(*index.shape, *pixels.shape[1:])
