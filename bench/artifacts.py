@@ -30,6 +30,7 @@ def content_key(value: Mapping[str, Any]) -> str:
 class Artifact:
     """A trained thing: its tensors and JSON facts (among them what it was made from and how long that took)."""
 
+    kind: str
     key: str
     path: Path
     tensors: dict[str, Tensor]
@@ -41,6 +42,8 @@ class ArtifactStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.used: dict[str, Artifact] = {}
+        """What was handed out, by key: a run writes down what it rests on."""
 
     def path(self, kind: str, recipe: Mapping[str, Any]) -> Path:
         """Where this artifact is, or will be."""
@@ -73,4 +76,6 @@ class ArtifactStore:
         tensors, meta = load_tensors(path)
         if meta.get("recipe") != json.loads(json.dumps(dict(recipe))):
             raise BenchError(f"{path} was made by another recipe than its name says; delete it and run again")
-        return Artifact(content_key(recipe), path, tensors, meta)
+        artifact = Artifact(kind, content_key(recipe), path, tensors, meta)
+        self.used[artifact.key] = artifact
+        return artifact

@@ -132,7 +132,7 @@ class MetaLearner(Protocol):
         """Train on ``context.budget.meta_iterations`` meta-batches of ``sampler`` and return the learner."""
         ...
 
-    def untrained(self, spec: TaskSpec, context: Context) -> Learner:
+    def untrained(self, image_shape: tuple[int, int, int], spec: TaskSpec, context: Context) -> Learner:
         """The learner at its random initialisation (training from scratch)."""
         ...
 

@@ -1,0 +1,180 @@
+"""The names a user can type: methods and their variants, datasets, budgets, experiments. Reads YAML only.
+
+Every group is a folder of ``configs``; packages that register the entry-point group ``bench.plugins`` add theirs.
+Importing this module imports neither torch nor Hydra, so that ``bench --help`` and ``bench list`` are instant.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import importlib.metadata
+import importlib.resources
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench.errors import BenchError, did_you_mean
+
+OWN_PACKAGES = ("bench", "methods", "baselines")
+
+RESERVED = ("_target_", "card", "uses", "variants", "headline", "recommend", "defaults")
+"""Keys of a component's YAML that are not settings of its class."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One exact method name and what it stands for."""
+
+    name: str
+    family: str
+    """The file stem, which is also the Hydra option of the group ``method``."""
+    title: str
+    group: str
+    supervised: bool
+    reference: bool
+    outside_data: bool
+    cite: str
+    overrides: tuple[str, ...]
+    """What the name fixes, as Hydra overrides."""
+
+
+@cache
+def plugin_packages() -> tuple[str, ...]:
+    """Top-level packages that installed plugins bring."""
+    return tuple(sorted({entry.value.split(":")[0] for entry in importlib.metadata.entry_points(group="bench.plugins")}))
+
+
+def allowed_packages() -> tuple[str, ...]:
+    """Packages whose classes a configuration may name."""
+    return OWN_PACKAGES + plugin_packages()
+
+
+@cache
+def config_folders() -> tuple[Path, ...]:
+    """The project's ``configs`` folder, then those of plugins."""
+    folders = [Path(str(importlib.resources.files("configs")))]
+    for package in plugin_packages():
+        folders.append(Path(str(importlib.resources.files(package))) / "configs")
+    return tuple(folder for folder in folders if folder.is_dir())
+
+
+def options(group: str) -> dict[str, Path]:
+    """Name -> file of a group; the project's own names win over a plugin's."""
+    found: dict[str, Path] = {}
+    for folder in config_folders():
+        for path in sorted((folder / group).glob("*.yaml")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def groups() -> tuple[str, ...]:
+    """The groups that Hydra composes."""
+    return tuple(
+        sorted({path.name for folder in config_folders() for path in folder.iterdir() if path.is_dir()}
+               - {"experiment", "published", "__pycache__"})
+    )  # fmt: skip
+
+
+def raw(group: str, name: str) -> dict[str, Any]:
+    """The YAML of one option, not composed. BenchError with a suggestion for an unknown name."""
+    known = options(group)
+    if name not in known:
+        raise BenchError(
+            f"unknown {group} {name!r}.{did_you_mean(name, known)} 'bench list {group}s' shows all {len(known)}"
+        )
+    return read_yaml(known[name])
+
+
+@cache
+def _read(path: Path, _: float) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML mapping from a file; BenchError names the file when it is not one."""
+    try:
+        value = _read(path, path.stat().st_mtime)
+    except OSError as error:
+        raise BenchError(f"cannot read {path}: {error.strerror or error}") from error
+    except yaml.YAMLError as error:
+        raise BenchError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(value, dict):
+        raise BenchError(f"{path} must hold a YAML mapping")
+    return value
+
+
+def variants() -> dict[str, Variant]:
+    """Every exact method name."""
+    found: dict[str, Variant] = {}
+    for family in options("method"):
+        for variant in _variants_of(family, raw("method", family)):
+            found[variant.name] = variant
+    return found
+
+
+def _variants_of(family: str, config: Mapping[str, Any]) -> list[Variant]:
+    axes: Mapping[str, Mapping[str, Sequence[str]]] = config.get("variants") or {}
+    card = config.get("card", {})
+    titles = card.get("titles", {})
+    found = []
+    for values in itertools.product(*(axis.items() for axis in axes.values())):
+        words = [value for value, _ in values]
+        shown = {axis: titles.get(word, word.upper()) for axis, word in zip(axes, words)}
+        found.append(
+            Variant(
+                name="-".join([family, *words]),
+                family=family,
+                title=card.get("title", family).format(**shown),
+                group=card.get("group", "unsupervised"),
+                supervised=bool(card.get("supervised", False)),
+                reference=bool(card.get("reference", False)),
+                outside_data=bool(card.get("outside_data", False)),
+                cite=str(card.get("cite", "")),
+                overrides=(*config.get("recommend", ()), *(item for _, items in values for item in items)),
+            )
+        )
+    return found
+
+
+def expand(text: str | Iterable[str], dataset: str) -> list[Variant]:
+    """``lasium,umtra-maml,'lasium-*-protonet'`` -> variants, in the order given, each once.
+
+    A family name stands for its headline variants on ``dataset``; a glob for every exact name it matches.
+    """
+    known = variants()
+    families = options("method")
+    words = text.split(",") if isinstance(text, str) else list(text)
+    chosen: dict[str, Variant] = {}
+    for word in (word.strip() for word in words):
+        if not word:
+            continue
+        if word in known:
+            names = [word]
+        elif word in families:
+            headline = raw("method", word).get("headline") or {}
+            names = headline.get(dataset) or headline.get("default") or []
+            names = names or [name for name, variant in known.items() if variant.family == word]
+        elif any(mark in word for mark in "*?["):
+            names = fnmatch.filter(known, word)
+            if not names:
+                raise BenchError(f"no method matches {word!r}; 'bench list methods' shows all {len(known)}")
+        else:
+            hint = did_you_mean(word, [*known, *families])
+            raise BenchError(f"unknown method {word!r}.{hint} 'bench list methods' shows all {len(known)}")
+        for name in names:
+            if name not in known:
+                raise BenchError(f"configs/method/{word}.yaml names {name!r} as a headline, which is no variant of it")
+            chosen[name] = known[name]
+    if not chosen:
+        raise BenchError("no methods given; for example --methods lasium,umtra")
+    return list(chosen.values())
+
+
+def references() -> list[Variant]:
+    """The floors and ceilings that every leaderboard shows."""
+    return [variant for variant in variants().values() if variant.reference]

@@ -1,0 +1,448 @@
+"""The command line: parse, call, print. Everything heavy is imported inside the commands."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bench.errors import BenchError
+
+app = typer.Typer(
+    name="bench",
+    help="The benchmark for unsupervised meta-learning: every method on the same sealed few-shot tasks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+tasks_app = typer.Typer(help="The sealed evaluation tasks as files that any code can read.", no_args_is_help=True)
+app.add_typer(tasks_app, name="tasks")
+
+Methods = Annotated[
+    str | None,
+    typer.Option("--methods", "-m", help="Families, exact names or globs, comma-separated: lasium,'umtra-*'."),
+]
+DatasetOption = Annotated[str | None, typer.Option("--dataset", "-d", help="A name from 'bench list datasets'.")]
+Shots = Annotated[str | None, typer.Option(help="Support images per class, comma-separated: 1,5.")]
+Seeds = Annotated[str, typer.Option(help="Training seeds, comma-separated: 0,1,2.")]
+BudgetOption = Annotated[str | None, typer.Option(help="How long to train: smoke, quick or paper.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Out = Annotated[Path, typer.Option(help="Folder of run records.")]
+Experiment = Annotated[str | None, typer.Option(help="A table of a paper, from 'bench list experiments'.")]
+References = Annotated[
+    bool, typer.Option("--references/--no-references", help="Also run the floors and ceilings of every leaderboard.")
+]
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", envvar="BENCH_DATA", help="Folder with the raw data of datasets.")
+]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="Settings, as Hydra overrides: method.alpha=0.4 backbone=conv4.")
+]
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+
+
+def _numbers(text: str | None, flag: str, example: str) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        values = tuple(dict.fromkeys(int(part) for part in text.split(",") if part.strip()))
+    except ValueError:
+        values = ()
+    if not values or min(values) < 0:
+        raise BenchError(f"{flag} takes whole numbers separated by commas, for example {flag} {example}, not {text!r}")
+    return values
+
+
+def _request(
+    methods: str | None,
+    dataset: str | None,
+    shots: str | None,
+    seeds: str,
+    budget: str | None,
+    experiment: str | None,
+    references: bool,
+    data_dir: Path | None,
+    out: Path,
+    overrides: list[str] | None,
+    device: str = "auto",
+    time_limit: float | None = None,
+) -> Any:
+    from bench.plan import Request
+
+    if methods is None and experiment is None:
+        raise BenchError("nothing to run: give --methods, for example --methods lasium,umtra, or --experiment")
+    return Request(
+        methods=methods,
+        dataset=dataset,
+        shots=_numbers(shots, "--shots", "1,5"),
+        seeds=_numbers(seeds, "--seeds", "0,1,2") or (0,),
+        budget=budget,
+        overrides=tuple(overrides or ()),
+        experiment=experiment,
+        references=references,
+        data_dir=str(data_dir) if data_dir is not None else None,
+        out=out,
+        device=device,
+        time_limit=time_limit,
+    )
+
+
+@app.command()
+def run(
+    methods: Methods = None,
+    dataset: DatasetOption = None,
+    shots: Shots = None,
+    seeds: Seeds = "0",
+    budget: BudgetOption = None,
+    experiment: Experiment = None,
+    references: References = True,
+    device: Device = "auto",
+    workers: Annotated[int, typer.Option(min=1, help="Runs at a time, each in a process of its own.")] = 1,
+    time_limit: Annotated[float | None, typer.Option(min=1, help="Minutes a single run may take.")] = None,
+    data_dir: DataDir = None,
+    out: Out = Path("runs"),
+    overrides: Overrides = None,
+) -> None:
+    """Train methods on unlabelled images and score them on the same sealed tasks.
+
+    Finished runs are skipped; interrupted ones go on where they were.
+
+    Examples:
+
+      bench run --methods lasium,umtra
+
+      bench run --methods lasium,umtra --dataset omniglot --data-dir DIR --shots 1,5 --seeds 0,1,2
+
+      bench run --methods 'lasium-*-protonet' --budget smoke method.alpha=0.4 backbone=conv4
+
+      bench run --experiment table7 --data-dir DIR
+    """
+    from bench import session
+    from bench.datasets.prepare import default_cache
+    from bench.leaderboard import frames_of, leaderboard
+    from bench.progress import Reporter
+    from bench.reporting.terminal import tables
+
+    limit = None if time_limit is None else 60 * time_limit
+    request = _request(
+        methods, dataset, shots, seeds, budget, experiment, references, data_dir, out, overrides, device, limit
+    )
+    with Reporter() as reporter:
+        ready = session.prepare(request, default_cache(), reporter, workers)
+        outcomes = session.execute(ready, reporter, workers)
+    console = _console()
+    finished = [one.run.folder for one in outcomes if one.status == "done"]
+    if finished:
+        board = leaderboard(frames_of(out, folders=finished, manifests=set(ready.manifests.values())))
+        for table in tables(board):
+            console.print(table)
+    unfinished = [one for one in outcomes if one.status != "done"]
+    for one in unfinished:
+        console.print(f"{one.run.name}, seed {one.run.seed}: {one.status}: {one.reason}", markup=False, soft_wrap=True)
+    console.print(
+        f"{len(finished)} of {len(outcomes)} runs done; records in {out}; 'bench report --out reports' writes the leaderboard",
+        markup=False,
+        soft_wrap=True,
+    )
+    if unfinished:
+        raise typer.Exit(1)
+
+
+@app.command()
+def plan(
+    methods: Methods = None,
+    dataset: DatasetOption = None,
+    shots: Shots = None,
+    seeds: Seeds = "0",
+    budget: BudgetOption = None,
+    experiment: Experiment = None,
+    references: References = True,
+    device: Device = "auto",
+    data_dir: DataDir = None,
+    out: Out = Path("runs"),
+    settings: Annotated[bool, typer.Option("--settings", help="Print every setting of every run.")] = False,
+    overrides: Overrides = None,
+) -> None:
+    """Say what 'bench run' with the same flags would do: runs, what is there already, what they share.
+
+    Examples:
+
+      bench plan --methods lasium,umtra
+
+      bench plan --experiment table7 --settings
+    """
+    from bench.explain import explain
+
+    request = _request(
+        methods, dataset, shots, seeds, budget, experiment, references, data_dir, out, overrides, device
+    )
+    console = _console()
+    for part in explain(request, settings=settings):
+        console.print(part, markup=False) if isinstance(part, str) else console.print(part)
+
+
+@app.command("list")
+def list_(
+    what: Annotated[str, typer.Argument(help="methods, datasets, budgets, experiments, or any other group.")] = "all",
+    long: Annotated[bool, typer.Option("--long", help="Also licence, citation and where to get a dataset.")] = False,
+) -> None:
+    """List what can be named: methods, datasets, budgets, learners, backbones, generators, experiments.
+
+    Examples:
+
+      bench list
+
+      bench list methods
+
+      bench list datasets --long
+    """
+    from bench.listing import listing
+
+    console = _console()
+    for part in listing(what, long):
+        console.print(part)
+
+
+@app.command()
+def prepare(
+    name: Annotated[str, typer.Argument(help="A name from 'bench list datasets'.")],
+    data_dir: DataDir = None,
+    download: Annotated[bool, typer.Option("--download", help="Fetch the official files first.")] = False,
+    overrides: Overrides = None,
+) -> None:
+    """Prepare a dataset: read, resize and check its images once.
+
+    Examples:
+
+      bench prepare glyphs
+
+      bench prepare omniglot --download --data-dir data
+
+      bench prepare folder --data-dir photos dataset.name=photos dataset.size=84
+    """
+    from bench.datasets.prepare import default_cache
+    from bench.config import dataset_values, parse_overrides
+    from bench.progress import Reporter
+    from bench.run import open_dataset
+
+    with Reporter() as reporter:
+        values = dataset_values(name, parse_overrides(overrides or ()), data_dir)
+        if download:
+            from bench.config import resolve
+
+            target = data_dir or Path("data")
+            fetch = getattr(resolve(values["dataset"]["_target_"]), "download", None)
+            if fetch is None:
+                raise BenchError(f"dataset {name!r} has no download; 'bench list datasets --long' says where to get it")
+            fetch(target, progress=reporter)
+            values["dataset"]["data_dir"] = str(target)
+        dataset = open_dataset(values, default_cache(), reporter)
+    console = _console()
+    channels, height, width = dataset.image_shape
+    for split in dataset.splits.values():
+        console.print(
+            f"{dataset.name} {split.name}: {len(split)} images of {len(split.class_names)} classes, "
+            f"{height}x{width}x{channels}"
+        )
+    console.print(f"content {dataset.content_hash[:16]}, prepared in {dataset.folder}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def show(
+    method: Annotated[str, typer.Argument(help="An exact name from 'bench list methods'.")],
+    dataset: DatasetOption = None,
+    budget: BudgetOption = None,
+    seed: Annotated[int, typer.Option(help="Training seed of the generator, and of the tasks drawn.")] = 0,
+    tasks: Annotated[int, typer.Option(min=1, max=64, help="How many tasks.")] = 4,
+    device: Device = "auto",
+    data_dir: DataDir = None,
+    out: Out = Path("runs"),
+    to: Annotated[Path | None, typer.Option(help="Picture to write (.png, .pdf or .svg).")] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Draw the tasks that a method invents, support and query marked.
+
+    Examples:
+
+      bench show umtra-maml
+
+      bench show lasium-ro-vae-maml --dataset omniglot --data-dir DIR --to tasks.png
+    """
+    from bench.progress import Reporter
+
+    from bench.session import invent_tasks
+    from bench.showing import save_task_sheet
+
+    request = _request(method, dataset, None, str(seed), budget, None, False, data_dir, out, overrides, device)
+    path = to or Path(f"{method}.png")
+    with Reporter() as reporter:
+        name, invented = invent_tasks(request, tasks, default_cache(), reporter)
+    save_task_sheet(invented, path, title=name)
+    _console().print(f"wrote {path}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def report(
+    runs: Annotated[Path, typer.Option(help="Folder of run records.")] = Path("runs"),
+    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("reports"),
+    format: Annotated[str, typer.Option("--format", help="md, html, tex, csv, comma-separated.")] = "md,html,tex,csv",
+) -> None:
+    """Write the leaderboard of all finished runs: tables with intervals, seed spread and ties, and figures.
+
+    Examples:
+
+      bench report
+
+      bench report --runs runs --out reports/omniglot --format md,html
+    """
+    from bench.reporting import write_report
+
+    formats = {part.strip() for part in format.split(",") if part.strip()}
+    for path in write_report(runs, out, formats):
+        _console().print(str(path), markup=False, soft_wrap=True)
+
+
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(help="A method as a record names it.")],
+    b: Annotated[str, typer.Argument(help="Another one.")],
+    runs: Annotated[Path, typer.Option(help="Folder of run records.")] = Path("runs"),
+    dataset: DatasetOption = None,
+) -> None:
+    """Compare two methods task by task: difference, 95 % interval, p-value.
+
+    Examples:
+
+      bench compare lasium-ro-vae-maml umtra-maml
+
+      bench compare lasium-ro-vae-maml umtra-maml --dataset omniglot
+    """
+    from bench.leaderboard import compare as compare_methods
+    from bench.leaderboard import frames_of
+    from bench.reporting.terminal import comparison_table
+
+    _console().print(comparison_table(compare_methods(a, b, frames_of(runs), dataset=dataset)))
+
+
+@app.command()
+def check(
+    baseline: Annotated[Path, typer.Option(help="The baseline file.")],
+    runs: Annotated[Path, typer.Option(help="Folder of run records.")] = Path("runs"),
+    update: Annotated[bool, typer.Option("--update", help="Write the baseline from the runs instead.")] = False,
+    margin: Annotated[
+        float | None, typer.Option(min=0, help="Points of accuracy a method may lose; kept in the baseline.")
+    ] = None,
+) -> None:
+    """The regression gate: fail when a method has become worse than a baseline says.
+
+    Exit code 1 when the lower bound of a paired drop exceeds the margin, or when a run of the baseline is missing.
+
+    Examples:
+
+      bench check --baseline reports/baselines/smoke.parquet --runs runs
+
+      bench check --baseline reports/baselines/smoke.parquet --runs runs --update --margin 2
+    """
+    from bench.leaderboard import frames_of, gate
+    from bench.reporting.terminal import gate_table
+
+    console = _console()
+    frames = frames_of(runs)
+    if update:
+        gate.write_baseline(frames, baseline, margin=margin)
+        console.print(f"wrote {baseline}", markup=False, soft_wrap=True)
+        return
+    rows = gate.check(frames, baseline, margin=margin)
+    console.print(gate_table(rows))
+    if gate.failed(rows):
+        raise typer.Exit(1)
+
+
+@tasks_app.command("export")
+def tasks_export(
+    to: Annotated[Path, typer.Argument(help="File to write (.parquet).")],
+    dataset: DatasetOption = None,
+    shot: Annotated[int, typer.Option(min=1)] = 1,
+    way: Annotated[int, typer.Option(min=2)] = 5,
+    query: Annotated[int, typer.Option(min=1, help="Queries per class.")] = 15,
+    tasks: Annotated[int, typer.Option(min=1)] = 1000,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    seed: Annotated[int, typer.Option(help="Evaluation seed.")] = 0,
+    data_dir: DataDir = None,
+    overrides: Overrides = None,
+) -> None:
+    """Write a list of evaluation tasks as Parquet: indices and file identities, one row an image.
+
+    Example:
+
+      bench tasks export omniglot-5way-1shot.parquet --dataset omniglot --data-dir DIR --shot 1
+    """
+    from bench.contracts import TaskSpec
+    from bench.datasets.prepare import default_cache
+    from bench.config import dataset_values, parse_overrides
+    from bench.progress import Reporter
+    from bench.run import open_dataset
+    from bench.tasks.manifest import draw
+
+    values = dataset_values(dataset or "glyphs", parse_overrides(overrides or ()), data_dir)
+    with Reporter() as reporter:
+        opened = open_dataset(values, default_cache(), reporter)
+    manifest = draw(opened, split, TaskSpec(way, shot, query), tasks, seed)
+    manifest.save(to)
+    _console().print(f"wrote {to}: {tasks} tasks, {manifest.spec}, SHA-256 {manifest.sha256}", markup=False, soft_wrap=True)
+
+
+@tasks_app.command("verify")
+def tasks_verify(
+    file: Annotated[Path, typer.Argument(help="A file written by 'bench tasks export' or 'bench run'.")],
+    dataset: DatasetOption = None,
+    data_dir: DataDir = None,
+    overrides: Overrides = None,
+) -> None:
+    """Check that a list of tasks is whole and means the same images here.
+
+    Example:
+
+      bench tasks verify omniglot-5way-1shot.parquet --dataset omniglot --data-dir DIR
+    """
+    from bench.datasets.prepare import default_cache
+    from bench.config import dataset_values, parse_overrides
+    from bench.progress import Reporter
+    from bench.run import open_dataset
+    from bench.tasks.manifest import load
+
+    manifest = load(file)
+    values = dataset_values(dataset or manifest.dataset, parse_overrides(overrides or ()), data_dir)
+    with Reporter() as reporter:
+        manifest.verify(open_dataset(values, default_cache(), reporter))
+    _console().print(f"{file} is whole: {manifest.tasks} tasks, {manifest.spec}, SHA-256 {manifest.sha256}", markup=False, soft_wrap=True)
+
+
+def main() -> None:
+    """Entry point: one sentence and exit code 2 for what the user can mend, 130 for Ctrl-C."""
+    # Typer used to build on click and now carries its own copy; both have this class there.
+    usage_error = typer.BadParameter.__mro__[2]
+    try:
+        code = app(standalone_mode=False)
+    except BenchError as error:
+        sys.stderr.write(f"error: {error}\n")
+        code = 2
+    except usage_error as error:
+        sys.stderr.write(f"error: {error.format_message()} 'bench --help' and 'bench COMMAND --help' show what there is\n")
+        code = error.exit_code
+    except (typer.Abort, KeyboardInterrupt):
+        sys.stderr.write("interrupted; run the same command again to go on\n")
+        code = 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    raise SystemExit(code if isinstance(code, int) else 0)

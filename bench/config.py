@@ -1,0 +1,373 @@
+"""From flags and overrides to a checked configuration, and from a configuration to objects.
+
+``compose`` is the only caller of Hydra, ``build`` the only way from a configured name to a class.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import importlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from bench import catalogue
+from bench.catalogue import RESERVED, Variant
+from bench.errors import BenchError, did_you_mean
+
+FLAGS = {"dataset": "--dataset", "method": "--methods", "budget": "--budget", "shots": "--shots", "seed": "--seeds"}
+"""Keys that have a flag of their own, and so are not accepted as overrides."""
+
+UNNAMED = (
+    *("way", "query", "split", "evaluation_seed"),  # the manifest tells these apart
+    *("dataset.name", "dataset.path", "dataset.splits", "dataset.data_dir"),  # the content hash does
+    *("budget.evaluation_tasks", "budget.checkpoint_seconds", "budget.validate_every", "budget.validation_tasks"),
+)
+"""Overrides that do not make a run another row of a leaderboard."""
+
+
+@dataclass
+class TrainSchema:
+    """Shape of the tasks that methods meta-train on."""
+
+    way: int = 5
+    shot: int = 1
+    query: int = 5
+
+
+@dataclass
+class BudgetSchema:
+    """See :class:`bench.contracts.Budget`."""
+
+    name: str = ""
+    meta_iterations: int = 0
+    generator_epochs: int = 0
+    encoder_epochs: int = 0
+    evaluation_tasks: int = 1000
+    validate_every: int = 0
+    validation_tasks: int = 100
+    checkpoint_seconds: float = 15.0
+
+
+@dataclass
+class Schema:
+    """The root of a composed configuration. Components are checked by their own classes."""
+
+    dataset: dict[str, Any] = field(default_factory=dict)
+    method: dict[str, Any] = field(default_factory=dict)
+    budget: BudgetSchema = field(default_factory=BudgetSchema)
+    way: int = 5
+    shots: list[int] = field(default_factory=lambda: [1])
+    query: int = 15
+    split: str = "test"
+    evaluation_seed: int = 0
+    train: TrainSchema = field(default_factory=TrainSchema)
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """``key=value`` as the user typed it."""
+
+    key: str
+    text: str
+
+    @property
+    def value(self) -> str:
+        """What stands behind the equals sign."""
+        return self.text.split("=", 1)[1]
+
+    @property
+    def is_group(self) -> bool:
+        """Whether it chooses an option of a group, such as ``backbone=conv4``."""
+        return self.key in catalogue.groups()
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """A composed configuration, and the names it goes by in records."""
+
+    variant: Variant
+    values: Mapping[str, Any]
+    method_name: str
+    title: str
+    dataset_name: str
+    budget_name: str
+
+
+def parse_overrides(texts: Iterable[str]) -> list[Override]:
+    """Check the form of ``key=value`` arguments; the last of several for one key wins."""
+    found: dict[str, Override] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        key = key.lstrip("+")
+        if not equals or not key:
+            raise BenchError(f"{text!r} is not an override; write key=value, for example method.alpha=0.4")
+        if key in FLAGS:
+            raise BenchError(f"{text!r}: use the flag {FLAGS[key]} {value}")
+        found[key] = Override(key, f"{key}={value}")
+    return list(found.values())
+
+
+def compose(
+    variant: Variant,
+    dataset: str,
+    budget: str,
+    overrides: Sequence[Override] = (),
+    *,
+    shots: Sequence[int] = (1,),
+    data_dir: str | None = None,
+) -> RunConfig:
+    """The configuration of one method on one dataset, with those ``overrides`` that apply to it.
+
+    An override of a setting that this method does not have is left out (another method of the same command may have
+    it; :func:`check_overrides` refuses one that fits none). Raises BenchError for a value of the wrong type.
+    """
+    fixed = _fixed(variant)
+    base = _base(variant, dataset, budget)
+    for override in overrides:
+        if override.key in fixed and override.value != fixed[override.key].value and not variant.reference:
+            raise BenchError(f"{override.text!r}: the name {variant.name!r} fixes {fixed[override.key].text}")
+    overrides = [o for o in overrides if o.key not in fixed]
+    before = _hydra(base.values())
+    used = used_groups(before)
+    chosen = [o for o in overrides if o.is_group and o.key in used]
+    staged = _hydra({**base, **{o.key: o for o in chosen}}.values()) if chosen else before
+    used = used_groups(staged)
+    applied = [o for o in overrides if o.is_group and o.key in used or not o.is_group and _applies(o, staged, used)]
+    for override in applied:
+        if not override.is_group:
+            _check_type(override, staged)
+    values = _hydra({**base, **{o.key: o for o in applied}}.values())
+    values["shots"] = list(shots)
+    if data_dir is not None and "data_dir" in values["dataset"]:
+        values["dataset"]["data_dir"] = data_dir
+    for group in catalogue.groups():
+        if group not in used | {"dataset", "budget", "method"}:
+            values.pop(group, None)
+    _check_schema(values)
+    changed = [o for o in applied if o.key not in UNNAMED and _at(values, o.key) != _at(before, o.key)]
+    head = {o.key: o.key.split(".")[0] for o in changed}
+    own = [o for o in changed if head[o.key] not in ("dataset", "budget")]
+    return RunConfig(
+        variant=variant,
+        values=values,
+        method_name=_named(variant.name, own),
+        title=_named(variant.title, own, ", "),
+        dataset_name=_named(
+            str(values["dataset"].get("name") or dataset), [o for o in changed if head[o.key] == "dataset"]
+        ),
+        budget_name=_named(budget, [o for o in changed if head[o.key] == "budget"]),
+    )
+
+
+def dataset_values(name: str, overrides: Sequence[Override], data_dir: Any = None) -> dict[str, Any]:
+    """The configuration of a dataset alone, for commands that need no method. Only ``dataset.*`` may be set."""
+    catalogue.raw("dataset", name)
+    values = _hydra([Override("dataset", f"dataset={name}")])
+    known = [key for key in _leaves(values) if key.startswith("dataset.")]
+    for override in overrides:
+        if override.key not in known:
+            raise BenchError(f"dataset {name!r} has no setting {override.key!r}.{did_you_mean(override.key, known)}")
+        _check_type(override, values)
+    values = _hydra([Override("dataset", f"dataset={name}"), *overrides])
+    if data_dir is not None and "data_dir" in values["dataset"]:
+        values["dataset"]["data_dir"] = str(data_dir)
+    return values
+
+
+def check_overrides(overrides: Sequence[Override], variants: Sequence[Variant], dataset: str, budget: str) -> None:
+    """Refuse, with a suggestion, an override that fits none of the methods."""
+    known: set[str] = set()
+    choices = {o.key: o for o in overrides if o.is_group}
+    for choice in choices.values():
+        catalogue.raw(choice.key, choice.value)
+    for variant in variants:
+        values = _hydra((_base(variant, dataset, budget) | choices | _fixed(variant)).values())
+        used = used_groups(values)
+        known |= {key for key in _leaves(values) if _in_scope(key, used)} | used
+    for override in overrides:
+        if override.key not in known:
+            raise BenchError(
+                f"no setting {override.key!r} in the chosen methods.{did_you_mean(override.key, known)} "
+                "'bench plan --settings' shows them all"
+            )
+
+
+def build(node: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
+    """The object that a component's configuration describes; the components it ``uses`` are built first.
+
+    Only classes of this project and of installed plugins are accepted.
+    """
+    settings = {key: value for key, value in node.items() if key not in RESERVED}
+    for group in node.get("uses", ()):
+        settings[group] = build(values[group], values)
+    target = node.get("_target_")
+    cls = resolve(str(target))
+    names = [f.name for f in dataclasses.fields(cls) if f.init] if dataclasses.is_dataclass(cls) else None
+    if names is not None:
+        for key in settings:
+            if key not in names:
+                raise BenchError(f"{target} has no setting {key!r}.{did_you_mean(key, names)}")
+    try:
+        return cls(**settings)
+    except TypeError as error:
+        raise BenchError(f"cannot build {target}: {error}") from error
+
+
+def resolve(target: str) -> Any:
+    """``package.module.Class`` -> the class, from an accepted package only."""
+    module, _, name = target.rpartition(".")
+    package = module.split(".")[0]
+    if package not in catalogue.allowed_packages():
+        raise BenchError(
+            f"_target_ {target!r} is refused: only classes of {', '.join(catalogue.allowed_packages())} and of packages "
+            "that register the entry point 'bench.plugins' can be configured"
+        )
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise BenchError(f"_target_ {target!r} cannot be found: {error}") from error
+
+
+def component_settings(node: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a component can change a result: target, settings, version, and the same of all it uses."""
+    settings = {key: value for key, value in node.items() if key not in RESERVED}
+    settings["_target_"] = node.get("_target_")
+    settings["version"] = node.get("card", {}).get("version", 1)
+    for group in node.get("uses", ()):
+        settings[group] = component_settings(values[group], values)
+    return settings
+
+
+def _fixed(variant: Variant) -> dict[str, Override]:
+    """What a method's name fixes; the project's own files may set anything."""
+    return {text.partition("=")[0]: Override(text.partition("=")[0], text) for text in variant.overrides}
+
+
+def _base(variant: Variant, dataset: str, budget: str) -> dict[str, Override]:
+    """The overrides that the chosen names stand for; later ones win."""
+    recommended = catalogue.raw("dataset", dataset).get("recommend", {})
+    catalogue.raw("budget", budget)
+    choices = {"dataset": dataset, "method": variant.family, "budget": budget}
+    choices |= {key: str(value) for key, value in recommended.items() if key in catalogue.groups()}
+    return {key: Override(key, f"{key}={value}") for key, value in choices.items()} | _fixed(variant)
+
+
+def _hydra(overrides: Iterable[Override]) -> dict[str, Any]:
+    """Compose with Hydra and resolve."""
+    return copy.deepcopy(_hydra_texts(tuple(o.text for o in overrides)))
+
+
+@lru_cache(maxsize=512)
+def _hydra_texts(given: tuple[str, ...]) -> dict[str, Any]:
+    """Hydra's global state is entered and left here."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_module
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    texts = list(given)
+    packages = ",".join(f"pkg://{package}.configs" for package in catalogue.plugin_packages())
+    if packages:
+        texts.append(f"hydra.searchpath=[{packages}]")
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_module(config_module="configs", version_base="1.3"):
+            config = hydra_compose(config_name="config", overrides=texts)
+            container = OmegaConf.to_container(config, resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        first = next(line for line in str(error).splitlines() if line.strip())
+        raise BenchError(f"the configuration cannot be composed: {first}") from error
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def used_groups(values: Mapping[str, Any]) -> set[str]:
+    """The groups that the method needs, through those that its components need."""
+    found: set[str] = set()
+    waiting = list(values["method"].get("uses", ()))
+    while waiting:
+        group = waiting.pop()
+        if group not in found:
+            found.add(group)
+            waiting += values[group].get("uses", ())
+    return found
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
+    for key, value in values.items():
+        if key in RESERVED or (not prefix and key in FLAGS and not isinstance(value, Mapping)):
+            continue
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def _in_scope(key: str, used: set[str]) -> bool:
+    head = key.split(".")[0]
+    return head not in catalogue.groups() or head in used | {"dataset", "method", "budget"}
+
+
+def _applies(override: Override, values: Mapping[str, Any], used: set[str]) -> bool:
+    return _in_scope(override.key, used) and override.key in set(_leaves(values))
+
+
+def _at(values: Mapping[str, Any], key: str) -> Any:
+    found: Any = values
+    for part in key.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
+
+
+def _check_type(override: Override, values: Mapping[str, Any]) -> None:
+    """A value must have the type of the default it replaces; a default of null accepts anything."""
+    default = _at(values, override.key)
+    if default is None:
+        return
+    given = _parsed(override)
+    kinds: tuple[tuple[type, ...], str]
+    if isinstance(default, bool):
+        kinds = (bool,), "true or false"
+    elif isinstance(default, int):
+        # 1.0 is not accepted for an integer: it would be another key for the same run.
+        kinds = (int,), "an integer"
+    elif isinstance(default, float):
+        kinds = (int, float), "a number"
+    elif isinstance(default, str):
+        kinds = (str,), "a word"
+    else:
+        kinds = (type(default),), f"a {type(default).__name__}"
+    if isinstance(given, bool) and not isinstance(default, bool) or not isinstance(given, (*kinds[0], type(None))):
+        raise BenchError(f"{override.text!r}: {override.key} takes {kinds[1]} (default {default!r}), not {given!r}")
+
+
+def _parsed(override: Override) -> Any:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        return OverridesParser.create().parse_override(override.text).value()
+    except HydraException as error:
+        raise BenchError(f"{override.text!r} cannot be read: put quotes round a value with special characters") from error
+
+
+def _check_schema(values: Mapping[str, Any]) -> None:
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    known = {f.name for f in dataclasses.fields(Schema)}
+    try:
+        OmegaConf.merge(OmegaConf.structured(Schema), {k: v for k, v in values.items() if k in known})
+    except OmegaConfBaseException as error:
+        raise BenchError(f"the configuration is wrong: {str(error).splitlines()[0]}") from error
+
+
+def _named(name: str, overrides: Sequence[Override], separator: str = ",") -> str:
+    """``lasium-ro-vae-maml,alpha=0.4``: a run with changed settings is another row, and says so in its name."""
+    own = ("method.", "dataset.", "budget.")
+    return separator.join([name, *sorted(o.text.split(".", 1)[1] if o.text.startswith(own) else o.text for o in overrides)])

@@ -1,0 +1,168 @@
+"""From a request to the list of runs: which methods, with which settings, which of them are there already."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench import catalogue, config
+from bench.artifacts import content_key
+from bench.catalogue import Variant
+from bench.config import Override, RunConfig
+from bench.errors import BenchError
+from bench.records import RunRecord, read_record
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a user asks for. None means: as the experiment says, else the default."""
+
+    methods: str | None = None
+    dataset: str | None = None
+    shots: tuple[int, ...] | None = None
+    seeds: tuple[int, ...] = (0,)
+    budget: str | None = None
+    overrides: tuple[str, ...] = ()
+    experiment: str | None = None
+    references: bool = True
+    """Whether to add the floors and ceilings that every leaderboard shows."""
+    data_dir: str | None = None
+    out: Path = Path("runs")
+    device: str = "auto"
+    time_limit: float | None = None
+    """Seconds a run may train; it ends with status ``timeout`` and goes on from there when run again."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRun:
+    """One method trained once. Plain data: it travels to worker processes."""
+
+    name: str
+    title: str
+    variant: Variant
+    dataset: str
+    budget: str
+    seed: int
+    key: str
+    folder: Path
+    values: Mapping[str, Any] = field(repr=False)
+
+    def record(self) -> RunRecord | None:
+        """What an earlier execution left, if anything. BenchError when it is damaged."""
+        return read_record(self.folder) if (self.folder / "run.json").exists() else None
+
+    def status(self, manifests: Sequence[str]) -> str:
+        """``cached``, ``evaluate`` (trained, some task lists missing), ``resume``, or ``new``."""
+        try:
+            record = self.record()
+        except BenchError:
+            return "damaged"
+        if record is not None and record.done:
+            return "cached" if set(manifests) <= {one.manifest for one in record.evaluations} else "evaluate"
+        return "resume" if (self.folder / "weights.safetensors").exists() else "new"
+
+
+def run_configs(request: Request) -> list[RunConfig]:
+    """Compose every configuration of a request, checking every name and value before anything runs."""
+    experiment: Mapping[str, Any] = {}
+    if request.experiment:
+        experiment = _experiment(request.experiment)
+    dataset = request.dataset or experiment.get("dataset") or "glyphs"
+    catalogue.raw("dataset", dataset)
+    budget = request.budget or experiment.get("budget") or "quick"
+    catalogue.raw("budget", budget)
+    shots = request.shots or tuple(experiment.get("shots", (1,)))
+    if not shots or any(shot < 1 for shot in shots):
+        raise BenchError(f"--shots takes numbers of at least 1, for example --shots 1,5, not {list(shots)}")
+    user = config.parse_overrides(request.overrides)
+    rows: list[tuple[Variant, list[Override]]] = []
+    if request.methods or not experiment:
+        rows += [(variant, []) for variant in catalogue.expand(request.methods or "", dataset)]
+    else:
+        shared = [Override(text.partition("=")[0], text) for text in experiment.get("overrides", ())]
+        for row in experiment.get("rows", ()):
+            own = [Override(text.partition("=")[0], text) for text in row.get("overrides", ())]
+            rows += [(variant, shared + own) for variant in catalogue.expand(row["methods"], dataset)]
+    if request.references and experiment.get("references", True):
+        chosen = {variant.name for variant, _ in rows}
+        shared = [Override(text.partition("=")[0], text) for text in experiment.get("overrides", ())]
+        rows += [(v, shared if experiment else []) for v in catalogue.references() if v.name not in chosen]
+    config.check_overrides(user, [variant for variant, _ in rows], dataset, budget)
+    composed = [
+        config.compose(
+            variant,
+            dataset,
+            budget,
+            list({o.key: o for o in [*own, *user]}.values()),
+            shots=shots,
+            data_dir=request.data_dir,
+        )
+        for variant, own in rows
+    ]
+    return list({(one.method_name, one.dataset_name): one for one in composed}.values())
+
+
+def planned_runs(
+    configs: Sequence[RunConfig], content_hash: str, seeds: Sequence[int], out: Path
+) -> list[PlannedRun]:
+    """Every configuration with every training seed, in an order that trains shared artifacts once."""
+    runs = []
+    for seed in seeds:
+        for one in configs:
+            key = run_key(one, content_hash, seed)
+            place = (_path_safe(one.dataset_name), _path_safe(one.method_name), f"{seed}-{key[:8]}")
+            runs.append(
+                PlannedRun(
+                    name=one.method_name,
+                    title=one.title,
+                    variant=one.variant,
+                    dataset=one.dataset_name,
+                    budget=one.budget_name,
+                    seed=seed,
+                    key=key,
+                    folder=out.joinpath(*place),
+                    values=one.values,
+                )
+            )
+    return runs
+
+
+def run_key(one: RunConfig, content_hash: str, seed: int) -> str:
+    """SHA-256 of everything that can change the trained learner or how it answers."""
+    values = one.values
+    used = config.used_groups(values)
+    budget = {
+        name: values["budget"][name]
+        for name, group in (
+            ("meta_iterations", "learner"),
+            ("generator_epochs", "generator"),
+            ("encoder_epochs", "encoder"),
+        )
+        if group in used
+    }
+    return content_key(
+        {
+            "method": config.component_settings(values["method"], values),
+            "supervised": one.variant.supervised,
+            "dataset": content_hash,
+            "train": values["train"],
+            "budget": budget,
+            "seed": seed,
+        }
+    )
+
+
+def _experiment(name: str) -> dict[str, Any]:
+    name = name.removeprefix("experiment/")
+    found = catalogue.raw("experiment", name)
+    for row in found.get("rows", ()):
+        if not isinstance(row, Mapping) or "methods" not in row:
+            raise BenchError(f"every row of configs/experiment/{name}.yaml needs 'methods'")
+    return found
+
+
+def _path_safe(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._=,+-]", "_", name)

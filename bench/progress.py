@@ -1,0 +1,76 @@
+"""Showing progress: a live bar on a terminal, a line now and then in a log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+
+class Reporter:
+    """Shows what runs are doing, on stderr, so that what a command prints can be piped.
+
+    On a terminal one bar moves; elsewhere a line is printed when a stage begins, every ``seconds`` seconds, and when
+    it ends.
+    """
+
+    def __init__(self, console: Console | None = None, seconds: float = 30.0) -> None:
+        self.console = console or Console(stderr=True)
+        self.seconds = seconds
+        self.name = ""
+        self._last = ("", 0.0)
+        self._bar: Progress | None = None
+        self._task: Any = None
+        if self.console.is_terminal:
+            self._bar = Progress(
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[metrics]}"),
+                console=self.console,
+                transient=True,
+            )
+
+    def __enter__(self) -> Reporter:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def say(self, text: str) -> None:
+        """Print one line that stays."""
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def begin(self, name: str) -> None:
+        """A new run starts."""
+        self.name = name
+        self._last = ("", 0.0)
+
+    def __call__(self, stage: str, done: int, total: int, metrics: Mapping[str, float]) -> None:
+        """A ``ProgressCallback``."""
+        shown = "  ".join(f"{name} {value:.3f}" for name, value in metrics.items())
+        if self._bar is not None:
+            description = f"{self.name}: {stage}" if self.name else stage
+            if self._task is None:
+                self._task = self._bar.add_task(description, total=total or None, metrics=shown)
+            self._bar.update(
+                self._task, description=description, completed=done, total=total or None, metrics=shown
+            )
+            return
+        last_stage, last_time = self._last
+        now = time.monotonic()
+        if stage != last_stage or now - last_time >= self.seconds or (done == total and total):
+            if stage == last_stage and done == total and now - last_time < 1.0:
+                return
+            self._last = (stage, now)
+            where = f"{self.name}: " if self.name else ""
+            count = f" {done}/{total}" if total else ""
+            self.say(f"  {where}{stage}{count}  {shown}".rstrip())

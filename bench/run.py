@@ -1,0 +1,396 @@
+"""One run from start to record: train on the images, answer the sealed tasks, write down what happened."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from filelock import FileLock, Timeout
+
+import bench
+from bench import config
+from bench.artifacts import ArtifactStore
+from bench.checkpoint import Checkpoint
+from bench.contracts import Budget, Context, Learner, Method, Monitor, ProgressCallback, TaskSpec
+from bench.datasets.images import LabelledImages, UnlabelledImages
+from bench.datasets.prepare import load as load_dataset
+from bench.datasets.source import Dataset
+from bench.errors import BenchError, Diverged
+from bench.evaluate import accuracy_and_interval, evaluate, validation_monitor
+from bench.files import replacing
+from bench.plan import PlannedRun
+from bench.records import Evaluation, MethodCard, RunRecord, Status, write_record
+from bench.seeds import Seed
+from bench.tasks import manifest as manifests
+from bench.tasks.manifest import Manifest
+
+
+class TimeLimit(Exception):
+    """The run used up the time it was given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Everything a worker process needs to execute one run."""
+
+    run: PlannedRun
+    manifests: tuple[Path, ...]
+    cache: Path
+    artifacts: Path
+    device: str
+    threads: int | None = None
+    time_limit: float | None = None
+
+
+def resolve_device(name: str) -> torch.device:
+    """``auto`` (the GPU where there is one), ``cpu``, ``cuda`` or ``cuda:1``."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise BenchError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:1") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise BenchError("--device cuda: torch sees no CUDA device on this machine; use --device cpu or auto")
+    if device.type not in ("cpu", "cuda"):
+        raise BenchError(f"device {name!r} is not supported; use auto, cpu or cuda")
+    return device
+
+
+def seal_manifests(dataset: Dataset, values: Mapping[str, Any], shots: Sequence[int], out: Path) -> dict[Path, Manifest]:
+    """The evaluation tasks of a request, one manifest a shot: drawn, and kept as files below ``out``.
+
+    A file that is there already must hold exactly the tasks that would be drawn now.
+    """
+    found = {}
+    for shot in shots:
+        spec = TaskSpec(values["way"], shot, values["query"])
+        drawn = manifests.draw(
+            dataset, values["split"], spec, values["budget"]["evaluation_tasks"], values["evaluation_seed"]
+        )
+        name = f"{dataset.name}-{drawn.split}-{spec.way}way-{spec.shot}shot-{drawn.sha256[:12]}.parquet"
+        path = out / "manifests" / name
+        if path.exists():
+            if manifests.load(path).sha256 != drawn.sha256:
+                raise BenchError(f"{path} is not the task list its name says; delete it and run again")
+        else:
+            drawn.save(path)
+        found[path] = drawn
+    return found
+
+
+def open_dataset(values: Mapping[str, Any], cache: Path, progress: ProgressCallback | None = None) -> Dataset:
+    """The dataset of a configuration, prepared if need be."""
+    return load_dataset(config.build(values["dataset"], values), cache, progress)
+
+
+def training_images(run: PlannedRun, dataset: Dataset, device: torch.device) -> UnlabelledImages | LabelledImages:
+    """The meta-train split as this method may see it: only supervised methods get labels."""
+    split = dataset.splits["train"]
+    return split.labelled(device) if run.variant.supervised else split.unlabelled(device)
+
+
+def execute(job: Job, progress: ProgressCallback) -> RunRecord:
+    """Execute one run unless its record is there already; always returns a record, whatever happened.
+
+    Only KeyboardInterrupt passes through, after the record ``interrupted`` is written.
+    """
+    run = job.run
+    try:
+        run.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(run.folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            progress("waiting for another process with this run", 0, 0, {})
+            lock.acquire()
+    except OSError as error:
+        raise BenchError(f"cannot write to {run.folder}: {error.strerror or error}") from error
+    with lock:
+        try:
+            return _Execution(job, progress).finish()
+        finally:
+            lock.release()
+
+
+class _Execution:
+    """The state of one execution, so that a failure at any point can still be recorded in full."""
+
+    def __init__(self, job: Job, progress: ProgressCallback) -> None:
+        self.job, self.run = job, job.run
+        self.began = time.monotonic()
+        self.show = progress
+        self.logged: dict[str, int] = {}
+        self.timings: dict[str, float] = {}
+        self.evaluations: list[Evaluation] = []
+        self.scores: list[pd.DataFrame] = []
+        self.notes: dict[str, Any] = {}
+        self.transductive: bool | None = None
+        self.dataset_hash = ""
+        self.device = torch.device("cpu")
+        self.store = ArtifactStore(job.artifacts)
+
+    def finish(self) -> RunRecord:
+        """Run, and turn every way a run can end into a status with a reason."""
+        earlier = self.run.record()
+        wanted = {manifests.load(path).sha256: path for path in self.job.manifests}
+        if earlier is not None and earlier.done:
+            have = {one.manifest for one in earlier.evaluations}
+            if set(wanted) <= have:
+                return earlier
+            self._keep(earlier)
+            wanted = {sha: path for sha, path in wanted.items() if sha not in have}
+        self.log(f"start {self.run.name} seed {self.run.seed} key {self.run.key}")
+        status: Status = "done"
+        reason: str | None = None
+        interrupt: KeyboardInterrupt | None = None
+        _reset_peak_memory()
+        try:
+            self._train_and_answer(list(wanted.values()))
+        except KeyboardInterrupt as error:
+            status, reason, interrupt = "interrupted", "stopped by the user; run again to go on", error
+        except TimeLimit:
+            status, reason = "timeout", f"stopped after {self.job.time_limit:g} s; run again to go on"
+        except Diverged as error:
+            status, reason = "diverged", str(error)
+        except BenchError as error:
+            status, reason = "failed", str(error)
+        except Exception as error:
+            self.log(traceback.format_exc())
+            if _is_out_of_memory(error):
+                status, reason = "out-of-memory", f"{self.device}: {str(error).splitlines()[0]}"
+            else:
+                first = (str(error).splitlines() or [""])[0]
+                status, reason = "failed", f"{type(error).__name__}: {first} (traceback in log.txt)"
+        self.timings["total"] = time.monotonic() - self.began
+        record = self._record(status, reason)
+        # A failed extra evaluation must not take away the results that are there.
+        if earlier is None or not earlier.done or status == "done":
+            self._write(record)
+        self.log(f"end {status} {reason or ''}".rstrip())
+        if interrupt is not None:
+            raise interrupt
+        return record
+
+    def _train_and_answer(self, paths: Sequence[Path]) -> None:
+        values = self.run.values
+        self.device = resolve_device(self.job.device)
+        if self.job.threads:
+            torch.set_num_threads(self.job.threads)
+        dataset = open_dataset(values, self.job.cache, self.progress)
+        self.dataset_hash = dataset.content_hash
+        method: Method = config.build(values["method"], values)
+        budget = Budget(**values["budget"])
+        context = Context(
+            seed=Seed(self.run.seed),
+            device=self.device,
+            budget=budget,
+            artifacts=self.store,
+            checkpoint=Checkpoint(self.run.folder / "weights.safetensors", budget.checkpoint_seconds),
+            progress=self.progress,
+            monitor=self._monitor(dataset, budget),
+            notes=self.notes,
+        )
+        spec = TaskSpec(**values["train"])
+        images = training_images(self.run, dataset, self.device)
+        began = time.monotonic()
+        learner = method.fit(images, spec, context)
+        del images
+        self.transductive = learner.transductive
+        self._note_training(context, time.monotonic() - began)
+        for path in paths:
+            self._answer(learner, dataset, path)
+
+    def _monitor(self, dataset: Dataset, budget: Budget) -> Monitor | None:
+        split = dataset.splits.get("val")
+        if not budget.validate_every or split is None or not len(split.pixels):
+            return None
+        spec = TaskSpec(self.run.values["way"], 1, self.run.values["train"]["query"])
+        try:
+            tasks = manifests.draw(dataset, "val", spec, budget.validation_tasks, self.run.values["evaluation_seed"])
+        except BenchError:
+            return None  # too few meta-validation classes for such a task: there is no curve then
+        return validation_monitor(split.labelled(self.device), tasks, self.device)
+
+    def _answer(self, learner: Learner, dataset: Dataset, path: Path) -> None:
+        tasks = manifests.load(path)
+        tasks.verify(dataset)
+        began = time.monotonic()
+        images = dataset.splits[tasks.split].labelled(self.device)
+        correct, total = evaluate(learner, images, tasks, self.device, progress=self.progress)
+        seconds = time.monotonic() - began
+        accuracy, interval = accuracy_and_interval(correct, total)
+        spec = tasks.spec
+        self.evaluations.append(
+            Evaluation(
+                manifest=tasks.sha256,
+                split=tasks.split,
+                way=spec.way,
+                shot=spec.shot,
+                query=spec.query,
+                tasks=tasks.tasks,
+                accuracy=accuracy,
+                ci95=interval,
+                seconds=seconds,
+            )
+        )
+        self.timings["evaluate"] = self.timings.get("evaluate", 0.0) + seconds
+        self.scores.append(
+            pd.DataFrame(
+                {
+                    "manifest": tasks.sha256,
+                    "shot": np.int32(spec.shot),
+                    "task": np.arange(tasks.tasks, dtype=np.int32),
+                    "correct": correct.astype(np.int32),
+                    "total": total.astype(np.int32),
+                }
+            )
+        )
+        self.log(f"{spec}: {100 * accuracy:.2f} ± {100 * interval:.2f} in {seconds:.1f} s")
+
+    def _note_training(self, context: Context, seconds: float) -> None:
+        """Training times survive interruptions: they are read back from the checkpoints, not from this process."""
+        saved = context.checkpoint.load()
+        curves = []
+        if saved is not None:
+            tensors, meta = saved
+            self.timings["fit"] = float(meta["seconds"])
+            curves += _curve(meta["stage"], tensors["losses"].tolist(), meta["validation"])
+        else:
+            self.timings["fit"] = seconds
+        for artifact in self.store.used.values():
+            kind = artifact.kind
+            spent = float(artifact.meta.get("seconds", 0.0))
+            group = "encoder" if kind.startswith("encoder") else "generator"
+            self.timings[group] = self.timings.get(group, 0.0) + spent
+            self.notes.setdefault("artifacts", {})[kind] = artifact.key
+            if "losses" in artifact.tensors:
+                curves += _curve(kind, artifact.tensors["losses"].tolist(), [])
+        frame = pd.DataFrame(curves, columns=["stage", "step", "name", "value"])
+        with replacing(self.run.folder / "train.parquet") as temporary:
+            frame.to_parquet(temporary, index=False)
+
+    def _keep(self, earlier: RunRecord) -> None:
+        self.evaluations = list(earlier.evaluations)
+        self.timings["evaluate"] = float(earlier.timings.get("evaluate", 0.0))
+        self.notes.update(earlier.notes)
+        self.scores = [pd.read_parquet(self.run.folder / "tasks.parquet")]
+
+    def _record(self, status: Status, reason: str | None) -> RunRecord:
+        run, variant = self.run, self.run.variant
+        return RunRecord(
+            key=run.key,
+            status=status,
+            reason=reason,
+            method=MethodCard(
+                name=run.name,
+                family=variant.family,
+                title=run.title,
+                group=variant.group,
+                supervised=variant.supervised,
+                transductive=self.transductive,
+                outside_data=variant.outside_data,
+                cite=variant.cite,
+            ),
+            dataset=run.dataset,
+            dataset_hash=self.dataset_hash,
+            seed=run.seed,
+            budget=run.budget,
+            config=run.values,
+            evaluations=tuple(self.evaluations),
+            timings={name: round(value, 3) for name, value in self.timings.items()},
+            peak_memory_mib=_peak_memory_mib(self.device),
+            notes=self.notes,
+            environment=environment(self.device),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+
+    def _write(self, record: RunRecord) -> None:
+        if self.scores:
+            with replacing(self.run.folder / "tasks.parquet") as temporary:
+                pd.concat(self.scores, ignore_index=True).to_parquet(temporary, index=False)
+        write_record(self.run.folder, record)
+
+    def progress(self, stage: str, done: int, total: int, metrics: Mapping[str, float]) -> None:
+        """Forward progress, log every tenth, and keep to the time limit."""
+        self.show(stage, done, total, metrics)
+        tenth = 10 * done // total if total else 0
+        if self.logged.get(stage) != tenth:
+            self.logged[stage] = tenth
+            shown = " ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+            self.log(f"{stage} {done}/{total} {shown}".rstrip())
+        if self.job.time_limit is not None and time.monotonic() - self.began > self.job.time_limit:
+            raise TimeLimit
+
+    def log(self, line: str) -> None:
+        """Append to log.txt; a full disk must not end a run for the sake of its log."""
+        try:
+            with open(self.run.folder / "log.txt", "a", encoding="utf-8") as file:
+                file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {line}\n")
+        except OSError:
+            pass
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """What the numbers of a record were made on."""
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return {
+        "bench": bench.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+        "device": gpu or "cpu",
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _curve(stage: str, losses: Sequence[float], validation: Sequence[Sequence[float]]) -> list[tuple[str, int, str, float]]:
+    rows = [(stage, step + 1, "loss", value) for step, value in enumerate(losses)]
+    return rows + [(stage, int(step), "validation", value) for step, value in validation]
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def _reset_peak_memory() -> None:
+    """Start counting this process's peak resident memory anew, where the system can (Linux)."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        pass
+
+
+def _peak_memory_mib(device: torch.device) -> float | None:
+    """Peak device memory on a GPU, peak resident memory of the process on a CPU."""
+    if device.type == "cuda":
+        return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return round(int(line.split()[1]) / 1024, 1)
+    except OSError:
+        pass
+    if sys.platform != "win32":
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return round(peak / (2**20 if sys.platform == "darwin" else 1024), 1)
+    return None

@@ -1,0 +1,154 @@
+"""Executing a request: datasets opened, tasks sealed, every run executed, no failure hiding another."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import config
+from bench import run as running
+from bench.artifacts import ArtifactStore
+from bench.checkpoint import Checkpoint
+from bench.contracts import Budget, Context, Tasks, TaskSpec
+from bench.errors import BenchError
+from bench.executors import executor
+from bench.plan import PlannedRun, Request, planned_runs, run_configs
+from bench.progress import Reporter
+from bench.records import RunRecord
+from bench.run import Job
+from bench.seeds import Seed
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one run of a request ended."""
+
+    run: PlannedRun
+    status: str
+    reason: str | None
+    record: RunRecord | None
+    cached: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A request made concrete: its runs and the task lists they answer."""
+
+    runs: tuple[PlannedRun, ...]
+    manifests: dict[Path, str]
+    """File -> SHA-256."""
+    jobs: tuple[Job, ...]
+
+
+def prepare(request: Request, cache: Path, reporter: Reporter, workers: int = 1) -> Session:
+    """Check everything that can be checked before training: names, values, classes, device, data, output folder."""
+    configs = run_configs(request)
+    running.resolve_device(request.device)
+    for one in configs:
+        config.build(one.values["method"], one.values)
+    first = configs[0]
+    dataset = running.open_dataset(first.values, cache, reporter)
+    sealed = running.seal_manifests(dataset, first.values, first.values["shots"], request.out)
+    manifests = {path: manifest.sha256 for path, manifest in sealed.items()}
+    runs = planned_runs(configs, dataset.content_hash, request.seeds, request.out)
+    threads = max(1, (os.cpu_count() or 1) // workers) if workers > 1 else None
+    jobs = tuple(
+        Job(run, tuple(manifests), cache, request.out / "artifacts", request.device, threads, request.time_limit)
+        for run in runs
+    )
+    return Session(tuple(runs), manifests, jobs)
+
+
+def invent_tasks(request: Request, count: int, cache: Path, reporter: Reporter) -> tuple[str, Tasks]:
+    """``count`` tasks as the first method of ``request`` makes them for meta-training, and that method's name."""
+    one = run_configs(request)[0]
+    device = running.resolve_device(request.device)
+    method = config.build(one.values["method"], one.values)
+    if not hasattr(method, "sampler"):
+        raise BenchError(f"{one.method_name} invents no tasks; 'bench show' takes methods such as 'umtra-maml'")
+    dataset = running.open_dataset(one.values, cache, reporter)
+    planned = planned_runs([one], dataset.content_hash, request.seeds, request.out)[0]
+    budget = Budget(**one.values["budget"])
+    context = Context(
+        seed=Seed(planned.seed),
+        device=device,
+        budget=budget,
+        artifacts=ArtifactStore(request.out / "artifacts"),
+        checkpoint=Checkpoint(planned.folder / "weights.safetensors", budget.checkpoint_seconds),
+        progress=reporter,
+    )
+    sampler = method.sampler(running.training_images(planned, dataset, device), context)
+    rng = Seed(planned.seed).at("show").generator(device)
+    return one.title, sampler.sample(count, TaskSpec(**one.values["train"]), rng)
+
+
+def execute(session: Session, reporter: Reporter, workers: int = 1) -> list[Outcome]:
+    """Execute the runs; the outcomes come in the order of ``session.runs``. KeyboardInterrupt passes through."""
+    wanted = list(session.manifests.values())
+    outcomes: dict[int, Outcome] = {}
+    pending: dict[Future[RunRecord], int] = {}
+    with executor(workers) as pool:
+        try:
+            for index, job in enumerate(session.jobs):
+                state = job.run.status(wanted)
+                label = f"[{index + 1}/{len(session.jobs)}] {job.run.name} seed {job.run.seed}"
+                if state == "cached":
+                    outcomes[index] = Outcome(job.run, "done", None, job.run.record(), cached=True)
+                    reporter.say(f"{label}: there already")
+                    continue
+                if state == "damaged":
+                    outcomes[index] = _damaged(job.run)
+                    reporter.say(f"{label}: {outcomes[index].reason}")
+                    continue
+                if workers <= 1:
+                    reporter.begin(job.run.name)
+                    outcomes[index] = _outcome(job.run, pool.submit(running.execute, job, reporter))
+                    reporter.say(f"{label}: {describe(outcomes[index])}")
+                else:
+                    pending[pool.submit(running.execute, job, _silent)] = index
+            for future in as_completed(pending):
+                index = pending[future]
+                outcomes[index] = _outcome(session.runs[index], future)
+                run = session.runs[index]
+                reporter.say(f"[{index + 1}/{len(session.jobs)}] {run.name} seed {run.seed}: {describe(outcomes[index])}")
+        except KeyboardInterrupt:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+    return [outcomes[index] for index in sorted(outcomes)]
+
+
+def describe(outcome: Outcome) -> str:
+    """One line for people."""
+    if outcome.status != "done" or outcome.record is None:
+        return f"{outcome.status}: {outcome.reason}"
+    scores = ", ".join(
+        f"{100 * one.accuracy:.2f} ± {100 * one.ci95:.2f} ({one.way}-way {one.shot}-shot)"
+        for one in outcome.record.evaluations
+    )
+    return f"{scores} in {outcome.record.timings.get('total', 0):.0f} s"
+
+
+def _silent(*_: object) -> None:
+    """Worker processes keep their progress in log.txt."""
+
+
+def _damaged(run: PlannedRun) -> Outcome:
+    try:
+        run.record()
+    except BenchError as error:
+        return Outcome(run, "failed", str(error), None)
+    return Outcome(run, "failed", "its record is damaged", None)
+
+
+def _outcome(run: PlannedRun, future: Future[RunRecord]) -> Outcome:
+    try:
+        record = future.result()
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        return Outcome(run, "failed", reason if isinstance(error, BenchError) else f"{type(error).__name__}: {reason}", None)
+    return Outcome(run, record.status, record.reason, record)
+
+
