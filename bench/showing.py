@@ -1,0 +1,96 @@
+"""Pictures of tasks, to look at what a task sampler makes."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bench.contracts import Tasks
+from bench.errors import BenchError
+from bench.files import replacing
+
+# Blue and orange of the palette of Okabe and Ito, which colour-blind people can tell apart.
+SUPPORT_COLOUR = (0.0, 0.45, 0.70)
+QUERY_COLOUR = (0.90, 0.62, 0.0)
+
+
+def task_sheet(tasks: Tasks, title: str = "") -> Figure:
+    """One panel a task, one row a class: support images in blue frames, then queries in orange ones.
+
+    Images have one channel (drawn in grey, 0 black, 1 white) or three; BenchError otherwise.
+    """
+    count, way, shot, channels = tasks.support.shape[:4]
+    query = tasks.query.shape[2]
+    if channels not in (1, 3):
+        raise BenchError(f"only images of 1 or 3 channels can be drawn, not of {channels}")
+    panels = [_panel(*pair) for pair in zip(_rgb(tasks.support), _rgb(tasks.query))]
+    columns = math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    rows_high, columns_wide, _ = panels[0].shape
+    panel_width = 0.45 * (shot + query) + 0.3
+    panel_height = (panel_width - 0.3) * rows_high / columns_wide + 0.35
+    figure = Figure(figsize=(columns * panel_width + 0.2, rows * panel_height + 0.6), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for index, axis in enumerate(axes.flat):
+        if index >= count:
+            axis.set_axis_off()
+            continue
+        axis.imshow(panels[index], interpolation="nearest")
+        axis.set_title(f"task {index + 1}", fontsize=9)
+        axis.set_xticks([])
+        middles = (np.arange(way) + 0.5) * rows_high / way - 0.5
+        axis.set_yticks(middles, [str(label) for label in range(1, way + 1)], fontsize=7)
+        axis.tick_params(length=0)
+        axis.spines[:].set_visible(False)
+    for axis in axes[:, 0]:
+        axis.set_ylabel("class", fontsize=8)
+    marks = [
+        Line2D([], [], linewidth=4, color=colour, label=label)
+        for colour, label in ((SUPPORT_COLOUR, "support"), (QUERY_COLOUR, "query"))
+    ]
+    figure.legend(handles=marks, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    if title:
+        figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def save_task_sheet(tasks: Tasks, path: Path, title: str = "") -> None:
+    """Write :func:`task_sheet` to a file; by its ending png, pdf, svg …, else BenchError."""
+    figure = task_sheet(tasks, title)
+    known = figure.canvas.get_supported_filetypes()
+    ending = path.suffix.lstrip(".").lower()
+    if ending not in known:
+        raise BenchError(f"cannot draw to {path}: its ending must be one of {', '.join(sorted(known))}")
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format=ending, dpi=150)
+
+
+def _rgb(images: Tensor) -> NDArray[np.float32]:
+    """[T, N, K, C, H, W] -> [T, N, K, H, W, 3] in [0, 1], on the CPU."""
+    channels_last = images.detach().cpu().clamp(0, 1).movedim(3, -1)
+    array: NDArray[np.float32] = channels_last.expand(*channels_last.shape[:-1], 3).numpy()
+    return array
+
+
+def _panel(support: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Images [N, K, H, W, 3] and [N, Q, H, W, 3] of one task -> one picture, a row a class."""
+    frame = max(1, support.shape[2] // 14)
+    left, right = _strip(support, frame, SUPPORT_COLOUR), _strip(query, frame, QUERY_COLOUR)
+    gap = np.ones((len(left), 2 * frame, 3), dtype=np.float32)
+    return np.concatenate([left, gap, right], axis=1)
+
+
+def _strip(images: NDArray[np.float32], frame: int, colour: tuple[float, ...]) -> NDArray[np.float32]:
+    """Images [N, K, H, W, 3] -> their table, N rows and K columns, every image in a coloured frame."""
+    way, shot, height, width, _ = images.shape
+    margin = 2 * frame  # half of it colour, half of it white
+    tiles = np.ones((way, shot, height + 2 * margin, width + 2 * margin, 3), dtype=np.float32)
+    tiles[:, :, frame:-frame, frame:-frame] = colour
+    tiles[:, :, margin:-margin, margin:-margin] = images
+    return tiles.swapaxes(1, 2).reshape(way * tiles.shape[2], shot * tiles.shape[3], 3)

@@ -1,0 +1,94 @@
+"""Real tasks from labelled images: supervised meta-training, and any method that makes its own labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bench.contracts import Tasks, TaskSpec
+from bench.datasets.images import LabelledImages, take
+from bench.errors import BenchError
+from bench.tasks.draw import distinct
+
+
+@dataclass(frozen=True, slots=True)
+class _Eligible:
+    """The classes with enough images for one spec, as the rows of ``classes`` (each row a labelling)."""
+
+    labellings: Tensor  # [L] labellings that have at least `way` such classes
+    counts: Tensor  # [L] how many such classes each has
+    classes: Tensor  # [L, C] their ids first, in ascending order
+
+
+class LabelledSampler:
+    """Uniformly random tasks: ``way`` distinct classes, then distinct images of each class.
+
+    Classes with fewer than ``shot + query`` images are never drawn (as Khodadadeh et al. 2020 and Hsu et al.
+    2019 do). Support and query of a task share no image.
+    """
+
+    def __init__(self, images: LabelledImages) -> None:
+        if not isinstance(images, LabelledImages):
+            raise BenchError(f"tasks from labels need labelled images, not {type(images).__name__}")
+        self._index(images.pixels, images.class_ids)
+
+    @classmethod
+    def of(cls, pixels: Tensor, class_ids: Tensor) -> LabelledSampler:
+        """A sampler over labels of any origin, cluster ids for example.
+
+        pixels: uint8 [n, C, H, W]. class_ids: non-negative int64, [n], or [L, n] for L labellings of the same
+        images; each task then uses one labelling, drawn uniformly (the partitions of Hsu et al. 2019, §2.2).
+        """
+        sampler = cls.__new__(cls)
+        sampler._index(pixels, class_ids)
+        return sampler
+
+    def _index(self, pixels: Tensor, class_ids: Tensor) -> None:
+        if class_ids.ndim not in (1, 2) or class_ids.shape[-1] != len(pixels) or not class_ids.numel():
+            raise BenchError(
+                f"class ids of {len(pixels)} images must have shape [{len(pixels)}] or "
+                f"[labellings, {len(pixels)}], not {list(class_ids.shape)}"
+            )
+        if class_ids.is_floating_point() or int(class_ids.min()) < 0:
+            raise BenchError("class ids must be integers of at least 0")
+        ids = class_ids.to(pixels.device, torch.int64).reshape(-1, len(pixels))
+        self.pixels = pixels
+        # Images grouped by class: labelling l has counts[l, c] images of class c from order[l, starts[l, c]].
+        self._order = ids.argsort(dim=1, stable=True)
+        counts = torch.zeros(len(ids), int(ids.max()) + 1, dtype=torch.int64, device=pixels.device)
+        self._counts = counts.scatter_add_(1, ids, torch.ones_like(ids))
+        self._starts = self._counts.cumsum(1) - self._counts
+        self._eligible: dict[tuple[int, int], _Eligible] = {}
+
+    def sample(self, n: int, spec: TaskSpec, rng: torch.Generator) -> Tasks:
+        """``n`` independent tasks; ``rng`` must live on the images' device.
+
+        Raises BenchError when fewer than ``way`` classes have ``shot + query`` images.
+        """
+        per_class = spec.shot + spec.query
+        eligible = self._eligible_for(spec.way, per_class)
+        labelling = torch.randint(len(eligible.labellings), (n,), generator=rng, device=self.pixels.device)
+        rank = distinct(n, spec.way, eligible.counts[labelling], rng)
+        classes = eligible.classes[labelling].gather(1, rank)
+        row = eligible.labellings[labelling][:, None]
+        sizes, starts = self._counts[row, classes], self._starts[row, classes]
+        position = distinct(n * spec.way, per_class, sizes.reshape(-1), rng).reshape(n, spec.way, per_class)
+        images = take(self.pixels, self._order[row[..., None], starts[..., None] + position])
+        return Tasks(support=images[:, :, : spec.shot], query=images[:, :, spec.shot :])
+
+    def _eligible_for(self, way: int, per_class: int) -> _Eligible:
+        """Kept from call to call, because reading how many classes there are waits for the device."""
+        if (way, per_class) not in self._eligible:
+            enough = self._counts >= per_class
+            counts = enough.sum(1)
+            labellings = (counts >= way).nonzero()[:, 0]
+            if not len(labellings):
+                raise BenchError(
+                    f"{way}-way tasks need {way} classes with at least {per_class} images each, "
+                    f"but there are only {int(counts.max())}"
+                )
+            classes = (~enough).to(torch.int8).argsort(dim=1, stable=True)
+            self._eligible[way, per_class] = _Eligible(labellings, counts[labellings], classes[labellings])
+        return self._eligible[way, per_class]
