@@ -128,9 +128,11 @@ def run(
     """
     from bench import session
     from bench.datasets.prepare import default_cache
-    from bench.leaderboard import frames_of, leaderboard
+    from bench.leaderboard.loading import load
+    from bench.leaderboard.selection import select
+    from bench.leaderboard.table import build
     from bench.progress import Reporter
-    from bench.reporting.terminal import tables
+    from bench.reporting.terminal import to_terminal
 
     limit = None if time_limit is None else 60 * time_limit
     request = _request(
@@ -142,9 +144,8 @@ def run(
     console = _console()
     finished = [one.run.folder for one in outcomes if one.status == "done"]
     if finished:
-        board = leaderboard(frames_of(out, folders=finished, manifests=set(ready.manifests.values())))
-        for table in tables(board):
-            console.print(table)
+        frames = select(load(out), finished, set(ready.manifests.values()))
+        console.print(to_terminal(build(frames)))
     unfinished = [one for one in outcomes if one.status != "done"]
     for one in unfinished:
         console.print(f"{one.run.name}, seed {one.run.seed}: {one.status}: {one.reason}", markup=False, soft_wrap=True)
@@ -294,7 +295,7 @@ def show(
 def report(
     runs: Annotated[Path, typer.Option(help="Folder of run records.")] = Path("runs"),
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("reports"),
-    format: Annotated[str, typer.Option("--format", help="md, html, tex, csv, comma-separated.")] = "md,html,tex,csv",
+    format: Annotated[str, typer.Option("--format", help="md, html, tex, csv, png; comma-separated.")] = "md,html,tex,csv,png",
 ) -> None:
     """Write the leaderboard of all finished runs: tables with intervals, seed spread and ties, and figures.
 
@@ -304,9 +305,9 @@ def report(
 
       bench report --runs runs --out reports/omniglot --format md,html
     """
-    from bench.reporting import write_report
+    from bench.reporting.report import write_report
 
-    formats = {part.strip() for part in format.split(",") if part.strip()}
+    formats = [part.strip() for part in format.split(",") if part.strip()]
     for path in write_report(runs, out, formats):
         _console().print(str(path), markup=False, soft_wrap=True)
 
@@ -326,11 +327,16 @@ def compare(
 
       bench compare lasium-ro-vae-maml umtra-maml --dataset omniglot
     """
-    from bench.leaderboard import compare as compare_methods
-    from bench.leaderboard import frames_of
+    from bench.leaderboard.compare import compare as compare_methods
+    from bench.leaderboard.loading import load
     from bench.reporting.terminal import comparison_table
 
-    _console().print(comparison_table(compare_methods(a, b, frames_of(runs), dataset=dataset)))
+    found = compare_methods(a, b, load(runs))
+    if dataset is not None:
+        found = [one for one in found if one.evaluation.dataset == dataset]
+        if not found:
+            raise BenchError(f"{a} and {b} have no tasks of dataset {dataset!r} in common")
+    _console().print(comparison_table(found))
 
 
 @app.command()
@@ -352,13 +358,14 @@ def check(
 
       bench check --baseline reports/baselines/smoke.parquet --runs runs --update --margin 2
     """
-    from bench.leaderboard import frames_of, gate
+    from bench.leaderboard import gate
+    from bench.leaderboard.loading import load
     from bench.reporting.terminal import gate_table
 
     console = _console()
-    frames = frames_of(runs)
+    frames = load(runs)
     if update:
-        gate.write_baseline(frames, baseline, margin=margin)
+        gate.write_baseline(frames, baseline, gate.DEFAULT_MARGIN if margin is None else margin)
         console.print(f"wrote {baseline}", markup=False, soft_wrap=True)
         return
     rows = gate.check(frames, baseline, margin=margin)
