@@ -1,0 +1,266 @@
+"""Raw data as they come: folders and zip files behind one interface, and resumable downloads.
+
+Nothing is ever extracted to disk, and nothing of what is read from an archive is trusted: not a name, not a
+size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import stat
+import time
+import urllib.error
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from filelock import FileLock
+
+from bench.contracts import ProgressCallback
+from bench.errors import BenchError
+
+MOST_FILES = 10_000_000
+MOST_BYTES_OF_A_FILE = 256 * 2**20
+DEEPEST = 6
+"""Levels of folders that are looked into; also ends a circle of symbolic links."""
+
+
+class Tree(Protocol):
+    """Files by their path inside, with ``/`` between folders. Hidden files are left out."""
+
+    @property
+    def where(self) -> str:
+        """For messages: the folder or the archive."""
+        ...
+
+    @property
+    def files(self) -> Mapping[str, tuple[int, int]]:
+        """path -> (bytes, a stamp of the content: modification time or CRC-32), sorted by path."""
+        ...
+
+    @property
+    def folders(self) -> frozenset[str]:
+        """Every folder inside, also empty ones."""
+        ...
+
+    def read(self, path: str) -> bytes:
+        """The content of one file; BenchError names it when it is damaged."""
+        ...
+
+
+def open_tree(path: Path) -> Tree:
+    """The tree in a folder or a ``.zip`` file."""
+    if path.is_dir():
+        return FolderTree(path)
+    if path.is_file():
+        return ZipTree(path)
+    raise BenchError(f"there is no folder or zip file {path}")
+
+
+class FolderTree:
+    """A folder on disk. Symbolic links are followed. ``within`` is put before every path inside."""
+
+    def __init__(self, root: Path, within: str = "") -> None:
+        self.where = str(root)
+        self._root = root
+        self._within = f"{within}/" if within else ""
+        files: dict[str, tuple[int, int]] = {}
+        folders: set[str] = set()
+        try:
+            self._walk(root, self._within, 0, files, folders)
+        except OSError as error:
+            raise BenchError(f"cannot read {error.filename or root}: {error.strerror or error}") from error
+        self.files: Mapping[str, tuple[int, int]] = dict(sorted(files.items()))
+        self.folders = frozenset(folders)
+
+    def _walk(
+        self, folder: Path, inside: str, depth: int, files: dict[str, tuple[int, int]], folders: set[str]
+    ) -> None:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if _hidden(entry.name):
+                    continue
+                if entry.is_dir():
+                    folders.add(inside + entry.name)
+                    if depth + 1 < DEEPEST:
+                        self._walk(Path(entry.path), f"{inside}{entry.name}/", depth + 1, files, folders)
+                else:
+                    info = entry.stat()
+                    if stat.S_ISREG(info.st_mode):
+                        files[inside + entry.name] = (info.st_size, info.st_mtime_ns)
+
+    def read(self, path: str) -> bytes:
+        """See :class:`Tree`."""
+        size, _ = self.files[path]
+        if size > MOST_BYTES_OF_A_FILE:
+            raise BenchError(
+                f"{self.where}/{path} has {size} bytes, more than an image can ({MOST_BYTES_OF_A_FILE})"
+            )
+        try:
+            return (self._root / path.removeprefix(self._within)).read_bytes()
+        except OSError as error:
+            raise BenchError(f"cannot read {self.where}/{path}: {error.strerror or error}") from error
+
+
+class ZipTree:
+    """A zip file, read in place."""
+
+    def __init__(self, path: Path) -> None:
+        self.where = str(path)
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except zipfile.BadZipFile as error:
+            raise BenchError(f"{path} is damaged or no zip file ({error}); get it again") from error
+        except (OSError, ValueError) as error:
+            raise BenchError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+        members = self._zip.infolist()
+        if len(members) > MOST_FILES:
+            raise BenchError(f"{path} holds {len(members)} files, more than the limit of {MOST_FILES}")
+        files: dict[str, tuple[int, int]] = {}
+        folders: set[str] = set()
+        for member in members:
+            parts = member.filename.rstrip("/").split("/")
+            if member.filename.startswith("/") or "\\" in member.filename or {"", ".", ".."} & set(parts):
+                raise BenchError(f"{path} holds a file of the unsafe name {member.filename!r}")
+            if any(_hidden(part) for part in parts):
+                continue
+            folders.update("/".join(parts[:depth]) for depth in range(1, len(parts)))
+            if member.is_dir():
+                folders.add("/".join(parts))
+            elif member.filename in files:
+                raise BenchError(f"{path} holds {member.filename!r} twice")
+            else:
+                files[member.filename] = (member.file_size, member.CRC)
+        self.files: Mapping[str, tuple[int, int]] = dict(sorted(files.items()))
+        self.folders = frozenset(folders)
+
+    def read(self, path: str) -> bytes:
+        """See :class:`Tree`."""
+        size, _ = self.files[path]
+        if size > MOST_BYTES_OF_A_FILE:
+            raise BenchError(
+                f"{path} in {self.where} has {size} bytes, more than an image can ({MOST_BYTES_OF_A_FILE})"
+            )
+        try:
+            # A member cannot yield more than its declared size, so a zip bomb ends there; its CRC-32 is
+            # checked.
+            return self._zip.read(path)
+        # RuntimeError: encrypted; NotImplementedError: a compression this Python lacks.
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
+            raise BenchError(f"{path} in {self.where} is damaged ({error}); get the archive again") from error
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def download(
+    url: str,
+    path: Path,
+    md5: str,
+    progress: ProgressCallback | None = None,
+    *,
+    most_bytes: int = 2**30,
+    timeout: float = 30.0,
+) -> None:
+    """Fetch ``url`` to ``path``, which appears only when it is complete and its MD5 is right.
+
+    Until then the data are in ``<path>.part``; an interrupted download goes on from there, in this call until
+    three attempts in a row bring nothing new, or in the next one. Raises BenchError in one sentence.
+    """
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise BenchError(f"cannot download {url!r}: only http and https addresses are supported")
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{path}.lock"):
+            if path.exists() and _md5(path) == md5:
+                return
+            furthest, failures = _size(part), 0
+            while not _fetch_more(url, path.name, part, progress, most_bytes, timeout):
+                # Progress is a longer file: without Range, a server may break off at one place for ever.
+                failures = 0 if _size(part) > furthest else failures + 1
+                furthest = max(furthest, _size(part))
+                if failures == 3:
+                    raise BenchError(
+                        f"the connection to {urlsplit(url).netloc} broke off while downloading {path.name}; "
+                        "run the same command again to go on from there"
+                    )
+            if _md5(part) != md5:
+                part.unlink()
+                raise BenchError(
+                    f"what {url} sent is not the expected file (its MD5 is not {md5}), and was deleted; "
+                    "try again, or get the file another way"
+                )
+            with open(part, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(part, path)
+    except urllib.error.HTTPError as error:
+        raise BenchError(f"cannot download {url}: the server answered {error.code} {error.reason}") from error
+    except urllib.error.URLError as error:
+        raise BenchError(f"cannot download {url}: {error.reason}; is there a network connection?") from error
+    except OSError as error:
+        raise BenchError(f"cannot write {part}: {error.strerror or error}") from error
+
+
+def _fetch_more(
+    url: str, name: str, part: Path, progress: ProgressCallback | None, most_bytes: int, timeout: float
+) -> bool:
+    """Append to ``part``; False when the connection broke off before its end."""
+    have = _size(part)
+    request = urllib.request.Request(url, headers={"User-Agent": "unsupervised-meta-bench"})
+    if have:
+        request.add_header("Range", f"bytes={have}-")
+    try:
+        response = urllib.request.urlopen(request, timeout=timeout)
+    except urllib.error.HTTPError as error:
+        if error.code != 416 or not have:
+            raise
+        return True  # nothing lies behind what is here; whether it is right is for the checksum to say
+    except (TimeoutError, ConnectionError, http.client.HTTPException):
+        return False
+    with response:
+        if response.status != 206 or not response.headers.get("Content-Range", "").startswith(
+            f"bytes {have}-"
+        ):
+            have = 0  # the server sends all of it
+        length = response.headers.get("Content-Length")
+        total = have + int(length) if length and length.isdigit() else 0
+        reported = time.monotonic()
+        with open(part, "ab" if have else "wb") as file:
+            while True:
+                try:
+                    block = response.read(2**16)
+                except (TimeoutError, ConnectionError, http.client.HTTPException):
+                    return False
+                if not block:
+                    break
+                have += len(block)
+                if have > most_bytes:
+                    raise BenchError(
+                        f"{url} sends more than {most_bytes} bytes, which cannot be the expected file"
+                    )
+                file.write(block)
+                if progress is not None and time.monotonic() - reported >= 0.2:
+                    reported = time.monotonic()
+                    progress(f"download {name}", have, total, {})
+        if have < total:
+            return False
+        if progress is not None:
+            progress(f"download {name}", have, have, {})
+    return True
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _md5(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

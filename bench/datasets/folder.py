@@ -1,0 +1,295 @@
+"""A user's own images: a folder, or a zip file, of classes."""
+
+from __future__ import annotations
+
+import io
+import json
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from bench.artifacts import content_key
+from bench.datasets import archives
+from bench.datasets.resize import Filter, check_filter, resize
+from bench.datasets.source import SPLITS, Item
+from bench.errors import BenchError, did_you_mean
+from bench.files import read_json
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+MOST_PIXELS = 64_000_000
+"""A larger image is refused before it is decoded."""
+
+Crop = Literal["center", "none"]
+
+# class -> (the split its folder stands in, or None; the paths of its images)
+_Classes = Mapping[str, tuple[str | None, Sequence[str]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """PNG and JPEG images in one of two layouts, on disk or in a zip file, possibly inside one more folder:
+
+    - ``<split>/<class>/<image>`` with splits train, val (or valid, validation; it may be missing) and test;
+    - ``<class>/<image>`` and a JSON file ``{"train": [classes], "val": [...], "test": [...]}``,
+      ``splits.json`` beside the images or inside unless ``splits`` names another. Classes that it does not
+      name are left out.
+
+    A photograph is turned as its EXIF orientation says, cropped to its central square, and resized.
+    Transparent pixels are seen against white.
+    """
+
+    path: str | None = None
+    """The folder or zip file, absolute or below ``data_dir``; by default ``data_dir`` itself."""
+    data_dir: str | None = None
+    name: str = "folder"
+    size: int = 84
+    channels: int = 3
+    """3, or 1 for grey."""
+    invert: bool = False
+    """Store 255 minus the value: for dark ink on bright paper."""
+    resize: Filter = "antialias"
+    crop: Crop = "center"
+    """center: the largest central square. none: the whole image, whatever that does to its proportions."""
+    splits: str | None = None
+    """The JSON file, absolute or below ``data_dir``."""
+
+    def __post_init__(self) -> None:
+        if not 8 <= self.size <= 512:
+            raise BenchError(f"{self.name}: size must be from 8 to 512, not {self.size!r}")
+        if self.channels not in (1, 3):
+            raise BenchError(f"{self.name}: channels must be 1 or 3, not {self.channels!r}")
+        if self.crop not in get_args(Crop):
+            raise BenchError(
+                f"{self.name}: crop must be one of {', '.join(get_args(Crop))}, not {self.crop!r}"
+            )
+        check_filter(self.resize)
+
+    def settings(self) -> Mapping[str, Any]:
+        """How images are made, and the raw files' names, sizes and times (in a zip file, checksums)."""
+        tree, splits = self._open()
+        return {
+            "size": self.size,
+            "channels": self.channels,
+            "invert": self.invert,
+            "resize": self.resize,
+            "crop": self.crop,
+            "files": content_key(
+                {path: list(facts) for path, facts in tree.files.items() if _is_image(path)}
+            ),
+            "splits": None if splits is None else content_key({"splits": splits[1]}),
+        }
+
+    def scan(self) -> list[Item]:
+        """Files are named as in the folder or archive."""
+        tree, splits = self._open()
+        classes = _classes(tree, by_split=splits is None)
+        split_of = {name: split for name, (split, _) in classes.items() if split is not None}
+        if splits is not None:
+            split_of = _check_splits(splits[0], splits[1], classes, tree.where)
+        for split in ("train", "test"):
+            if split not in split_of.values():
+                raise BenchError(
+                    f"{splits[0] if splits else tree.where} has no {split} split; "
+                    "train and test are needed, val may be missing"
+                )
+        return [
+            Item(split, name, path)
+            for split in SPLITS
+            for name in sorted(split_of)
+            if split_of[name] == split
+            for path in sorted(classes[name][1])
+        ]
+
+    def read(self, items: Sequence[Item]) -> Iterator[NDArray[np.uint8]]:
+        """uint8 [channels, size, size]."""
+        tree, _ = self._open()
+        for item in items:
+            pixels = _decode(tree.read(item.file_id), self.channels, f"{tree.where}/{item.file_id}")
+            if self.crop == "center":
+                side = min(pixels.shape[:2])
+                top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
+                pixels = pixels[top : top + side, left : left + side]
+            pixels = resize(np.ascontiguousarray(pixels), self.size, self.size, self.resize)
+            if self.invert:
+                pixels = 255 - pixels
+            yield pixels.reshape(self.size, self.size, self.channels).transpose(2, 0, 1)
+
+    def _open(self) -> tuple[archives.Tree, tuple[str, Any] | None]:
+        """The images, and the JSON file of splits: where and what (None: the folders are the splits)."""
+        root = self._find(self.path, "the images")
+        if root.is_dir():
+            zips = [file for file in sorted(root.glob("*.zip")) if not file.name.startswith(".")]
+            if len(zips) == 1 and not any(
+                one.is_dir() and not one.name.startswith(".") for one in root.iterdir()
+            ):
+                root = zips[0]
+        tree = archives.open_tree(root)
+        if self.splits is not None:
+            file = self._find(self.splits, "the splits")
+            return tree, (str(file), read_json(file))
+        inner = _descend(tree)
+        if _split_folders(tree, inner):
+            return tree, None
+        beside = (root if root.is_dir() else root.parent) / "splits.json"
+        if beside.is_file():
+            return tree, (str(beside), read_json(beside))
+        if f"{inner}splits.json" in tree.files:
+            text = tree.read(f"{inner}splits.json")
+            try:
+                return tree, (f"{tree.where}/{inner}splits.json", json.loads(text))
+            except ValueError as error:
+                raise BenchError(f"{tree.where}/{inner}splits.json is not valid JSON ({error})") from error
+        if not tree.folders:
+            raise BenchError(
+                f"{tree.where} holds no class folders; expected train/<class>/<image>.png and so on"
+            )
+        raise BenchError(
+            f"{tree.where} does not say which classes are for training and testing; put its class folders "
+            'into train, val and test, or add a splits.json {"train": [classes], "val": [...], "test": [...]}'
+        )
+
+    def _find(self, path: str | None, what: str) -> Path:
+        """``path``, absolute or below ``data_dir``, which may already be the folder that ``path`` names."""
+        if path is None and self.data_dir is None:
+            raise BenchError(f"dataset {self.name!r} needs images; say where they are with --data-dir DIR")
+        base = Path(self.data_dir or ".")
+        if path is None:
+            candidates = [base]
+        else:
+            candidates = [base / path, base / Path(path).name]
+        for candidate in candidates:
+            if candidate.exists():
+                return candidate
+        hint = "" if self.data_dir else "; say where the data are with --data-dir DIR"
+        raise BenchError(f"{what} of dataset {self.name!r} are not at {candidates[0]}{hint}")
+
+
+def _is_image(path: str) -> bool:
+    return path.lower().endswith(SUFFIXES)
+
+
+def _children(tree: archives.Tree, inner: str) -> list[str]:
+    """Names of the folders directly in ``inner`` (empty, or ending in a slash)."""
+    below = (path.removeprefix(inner) for path in tree.folders if path.startswith(inner))
+    return sorted(name for name in below if name and "/" not in name)
+
+
+def _descend(tree: archives.Tree) -> str:
+    """The innermost folder that holds more than one folder of folders: zip files often wrap theirs."""
+    inner = ""
+    while len(children := _children(tree, inner)) == 1:
+        deeper = f"{inner}{children[0]}/"
+        if children[0] in SPLIT_FOLDERS or not _children(tree, deeper):
+            break
+        inner = deeper
+    return inner
+
+
+def _split_folders(tree: archives.Tree, inner: str) -> dict[str, str]:
+    """Folder -> split, if every folder is named like a split; else empty."""
+    children = _children(tree, inner)
+    if not children or any(child not in SPLIT_FOLDERS for child in children):
+        return {}
+    found = {child: SPLIT_FOLDERS[child] for child in children}
+    if len(set(found.values())) < len(found):
+        raise BenchError(
+            f"{tree.where} has two folders for one split ({', '.join(children)}); keep one of them"
+        )
+    return found
+
+
+def _classes(tree: archives.Tree, by_split: bool) -> _Classes:
+    """Every class folder and its images."""
+    inner = _descend(tree)
+    homes = (
+        [(split, f"{inner}{folder}/") for folder, split in _split_folders(tree, inner).items()]
+        if by_split
+        else [(None, inner)]
+    )
+    images: dict[str, list[str]] = defaultdict(list)
+    for path in tree.files:
+        images[path.rpartition("/")[0] + "/"].append(path)
+    found: dict[str, tuple[str | None, Sequence[str]]] = {}
+    for split, home in homes:
+        for name in _children(tree, home):
+            if name in found:
+                raise BenchError(
+                    f"class {name!r} is in the splits {found[name][0]} and {split} of {tree.where}; "
+                    "a class belongs to one split"
+                )
+            files = images[f"{home}{name}/"]
+            for path in files:
+                if not _is_image(path):
+                    raise BenchError(
+                        f"{tree.where}/{path} is neither PNG nor JPEG; class folders hold images only"
+                    )
+            if not files:
+                raise BenchError(f"class folder {tree.where}/{home}{name} holds no PNG or JPEG images")
+            found[name] = (split, files)
+    if not found:
+        raise BenchError(f"{tree.where} holds no class folders; expected train/<class>/<image>.png and so on")
+    return found
+
+
+def _check_splits(file: str, value: Any, classes: _Classes, where: str) -> dict[str, str]:
+    """Class -> split, as the JSON file says."""
+    if not isinstance(value, dict) or not all(
+        isinstance(names, list) and all(isinstance(name, str) for name in names) for names in value.values()
+    ):
+        raise BenchError(f'{file} must be of the form {{"train": [classes], "val": [...], "test": [...]}}')
+    split_of: dict[str, str] = {}
+    for key, names in value.items():
+        if key not in SPLIT_FOLDERS:
+            raise BenchError(f"{file} names a split {key!r}; the splits are train, val and test")
+        for name in names:
+            if name not in classes:
+                raise BenchError(
+                    f"{file} names a class {name!r} that {where} does not hold.{did_you_mean(name, classes)}"
+                )
+            if name in split_of:
+                raise BenchError(f"{file} names class {name!r} twice; a class belongs to one split, once")
+            split_of[name] = SPLIT_FOLDERS[key]
+    return split_of
+
+
+def _decode(data: bytes, channels: int, where: str) -> NDArray[np.uint8]:
+    """uint8 [H, W] or [H, W, 3] of an image file; ``where`` names it in errors."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image: Image.Image = Image.open(io.BytesIO(data), formats=["PNG", "JPEG"])
+        if image.width * image.height > MOST_PIXELS:
+            raise BenchError(
+                f"{where} has {image.width} x {image.height} pixels, more than the limit of "
+                f"{MOST_PIXELS}; make it smaller"
+            )
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I"):  # 16 bits: keep the upper 8
+            image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        return np.asarray(image.convert("L" if channels == 1 else "RGB"))
+    except Image.DecompressionBombError as error:
+        raise BenchError(
+            f"{where} has more pixels than the limit of {MOST_PIXELS}; make it smaller"
+        ) from error
+    except BenchError:
+        raise
+    except (
+        Exception
+    ) as error:  # whatever Pillow meets in a broken file, struct.error and SyntaxError included
+        raise BenchError(f"{where} is damaged or not an image ({_short(error, where)})") from error
+
+
+def _short(error: Exception, where: str) -> str:
+    text = str(error)
+    return "not recognised as PNG or JPEG" if "cannot identify" in text else text.replace(where, "it")
