@@ -6,6 +6,8 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
+
 from bench.leaderboard.loading import Frames
 
 
@@ -14,9 +16,7 @@ def select(frames: Frames, folders: Collection[Path], manifests: Collection[str]
     runs = frames.runs[frames.runs["path"].isin(list(folders))]
     kept = set(runs["run"])
 
-    def part(frame):  # type: ignore[no-untyped-def]
+    def part(frame: pd.DataFrame) -> pd.DataFrame:
         return frame[frame["run"].isin(kept) & frame["manifest"].isin(list(manifests))].reset_index(drop=True)
 
-    return replace(
-        frames, runs=runs, evaluations=part(frames.evaluations), scores=part(frames.scores), problems=()
-    )
+    return replace(frames, runs=runs, evaluations=part(frames.evaluations), scores=part(frames.scores), problems=())

@@ -1,0 +1,124 @@
+"""The columns of a printed table. A column is a title and a function to plain text; each format escapes the
+text.
+
+To add a column, add one line to ROW_COLUMNS or SCORE_COLUMNS.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from bench.leaderboard.published import Published
+from bench.leaderboard.table import Row, Score
+
+T = TypeVar("T")
+DASH = "–"
+
+
+@dataclass(frozen=True, slots=True)
+class Column(Generic[T]):
+    """One column of a table of rows, or of the scores of one shot."""
+
+    title: str
+    text: Callable[[T], str]
+    compact: bool = True
+    """Whether narrow formats (terminal, LaTeX) show it."""
+    strong: Callable[[T], bool] = lambda _: False
+
+
+def percent(fraction: float) -> str:
+    """0.8326 -> ``83.26``."""
+    return f"{100 * fraction:.2f}"
+
+
+def points(fraction: float) -> str:
+    """0.0123 -> ``+1.23``."""
+    return f"{100 * fraction:+.2f}".replace("-", "−")
+
+
+def p_value(p: float) -> str:
+    """Three decimals, never ``0.000``."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def duration(seconds: float) -> str:
+    """In the unit that leaves a readable number."""
+    if math.isnan(seconds):
+        return DASH
+    if seconds < 90:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def memory(mib: float) -> str:
+    """MiB or GiB."""
+    if math.isnan(mib):
+        return DASH
+    return f"{mib:.0f} MiB" if mib < 1024 else f"{mib / 1024:.1f} GiB"
+
+
+def yes(value: bool | None) -> str:
+    """``yes``, ``no`` or a dash."""
+    return DASH if value is None else "yes" if value else "no"
+
+
+def accuracy(score: Score) -> str:
+    """As papers print it."""
+    return f"{percent(score.estimate.mean)} ± {percent(score.estimate.task_ci95)}"
+
+
+def accuracy_and_standing(score: Score) -> str:
+    """With ``=`` for tied with the best."""
+    return accuracy(score) + (" =" if score.standing == "tied" else "")
+
+
+def seed_spread(score: Score) -> str:
+    """Standard deviation over training seeds and their number."""
+    found = score.estimate
+    return f"{DASH} (1)" if found.seed_sd is None else f"{percent(found.seed_sd)} ({found.seeds})"
+
+
+def total_interval(score: Score) -> str:
+    """The interval over tasks and seeds."""
+    half = score.estimate.total_ci95
+    return DASH if half is None else f"± {percent(half)}"
+
+
+def standing(score: Score) -> str:
+    """Best, tied, or how far behind."""
+    if score.behind is None or score.p_holm is None:
+        return "best" if score.standing == "best" else DASH
+    told = f"{points(-score.behind.mean)} (p {p_value(score.p_holm)})"
+    return f"tied, {told}" if score.standing == "tied" else told
+
+
+def published_numbers(score: Score) -> str:
+    """Every printed number and how far ours is from it."""
+    return "; ".join(_published(one, score) for one in score.published) or DASH
+
+
+def _published(one: Published, score: Score) -> str:
+    interval = "" if one.ci95 is None else f" ± {percent(one.ci95)}"
+    return f"{one.table}: {percent(one.accuracy)}{interval} (ours {points(score.estimate.mean - one.accuracy)})"
+
+
+ROW_COLUMNS: tuple[Column[Row], ...] = (
+    Column("method", lambda row: row.label),
+    Column("budget", lambda row: row.budget),
+    Column("labels", lambda row: "meta-train" if row.supervised else "none"),
+    Column("transductive", lambda row: yes(row.transductive)),
+    Column("outside data", lambda row: yes(row.outside_data), compact=False),
+    Column("training", lambda row: duration(row.train_seconds), compact=False),
+    Column("peak memory", lambda row: memory(row.peak_memory_mib), compact=False),
+)
+
+SCORE_COLUMNS: tuple[Column[Score], ...] = (
+    Column("accuracy %", accuracy_and_standing, strong=lambda score: score.standing == "best"),
+    Column("seeds: sd (n)", seed_spread),
+    Column("tasks and seeds", total_interval, compact=False),
+    Column("against the best", standing, compact=False),
+    Column("published", published_numbers, compact=False),
+)

@@ -1,0 +1,88 @@
+"""Two methods on the same tasks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bench.errors import BenchError, did_you_mean
+from bench.leaderboard.loading import Frames
+from bench.leaderboard.scorebook import Entry, EvaluationSet, ScoreBook
+from bench.leaderboard.statistics import Difference, paired_difference
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """``a`` minus ``b`` on one manifest; accuracies in [0, 1]."""
+
+    a: str
+    b: str
+    budget: tuple[str, str]
+    evaluation: EvaluationSet
+    mean: tuple[float, float]
+    seeds: tuple[tuple[int, ...], tuple[int, ...]]
+    difference: Difference
+
+
+def compare(a: str, b: str, frames: Frames) -> list[Comparison]:
+    """The paired difference of two methods on every manifest that both answered, ordered by dataset and shot.
+
+    ``a`` and ``b`` are exact method names, or ``name@budget``. Without a budget, runs of equal budget are
+    compared. P-values are two-sided and not corrected: this is one planned comparison, not a search for the
+    best. Raises BenchError for an unknown name, and where no task was answered by both.
+    """
+    book = ScoreBook(frames)
+    found = []
+    for left in _select(book, a):
+        for right in _select(book, b):
+            same_data = (left.dataset, left.dataset_hash) == (right.dataset, right.dataset_hash)
+            if left is right or not same_data or ("@" not in a + b and left.budget != right.budget):
+                continue
+            for manifest, one in book.manifests.items():
+                ours, theirs = book.scores(left, manifest), book.scores(right, manifest)
+                if ours is not None and theirs is not None:
+                    found.append(
+                        Comparison(
+                            a=_name(left),
+                            b=_name(right),
+                            budget=(left.budget, right.budget),
+                            evaluation=one,
+                            mean=(float(ours[1].mean()), float(theirs[1].mean())),
+                            seeds=(ours[0], theirs[0]),
+                            difference=paired_difference(ours[1], theirs[1]),
+                        )
+                    )
+    if not found:
+        raise BenchError(
+            f"{a} and {b} have no tasks in common: give both the same dataset, shots, queries and number of "
+            "tasks, and the same budget (or name budgets as method@budget)"
+        )
+    return sorted(
+        found,
+        key=lambda c: (
+            c.evaluation.dataset,
+            c.evaluation.way,
+            c.evaluation.shot,
+            c.evaluation.manifest,
+            c.budget,
+            c.a,
+            c.b,
+        ),
+    )
+
+
+def _name(entry: Entry) -> str:
+    return f"{entry.method} [{entry.variant}]" if entry.variant else entry.method
+
+
+def _select(book: ScoreBook, text: str) -> list[Entry]:
+    """Entries of ``method`` or ``method@budget``."""
+    method, _, budget = text.partition("@")
+    found = [entry for entry in book.entries if entry.method == method]
+    if not found:
+        known = {entry.method for entry in book.entries}
+        raise BenchError(f"no finished run of method {method!r}.{did_you_mean(method, known)}")
+    chosen = [entry for entry in found if not budget or entry.budget == budget]
+    if not chosen:
+        budgets = {entry.budget for entry in found}
+        raise BenchError(f"{method} has finished runs with the budgets {', '.join(sorted(budgets))}, not {budget!r}")
+    return chosen

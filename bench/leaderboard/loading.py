@@ -1,0 +1,262 @@
+"""From run folders to tidy frames. A damaged file is one sentence in ``problems`` and never hides another
+run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from bench.config import UNNAMED
+from bench.errors import BenchError
+from bench.records import Evaluation, RunRecord, read_record, run_folders
+
+ROW = ["dataset", "dataset_hash", "method", "budget", "variant"]
+"""What makes runs one row of a leaderboard; they may then differ by their training seed only."""
+
+RUN_COLUMNS = [
+    *(
+        "run",
+        "folder",
+        "path",
+        "status",
+        "reason",
+        *ROW,
+        "seed",
+        "title",
+        "group",
+        "supervised",
+        "transductive",
+    ),
+    *("outside_data", "cite", "train_seconds", "peak_memory_mib", "created", "artifacts", "config"),
+]
+SCORE_COLUMNS = ["run", "manifest", "shot", "task", "correct", "total", "accuracy"]
+EVALUATION_COLUMNS = ["run", "manifest", "split", "way", "shot", "query", "tasks"]
+
+_TASK_SCHEMA = pa.schema(
+    [("manifest", pa.string()), *((name, pa.int32()) for name in ("shot", "task", "correct", "total"))]
+)
+
+# Settings of the evaluation, not of the training: they do not make two runs two configurations.
+_EVALUATION_ONLY = frozenset({*UNNAMED, "shots"})
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """All runs below one or more folders.
+
+    runs: one row per run of any status, see :data:`RUN_COLUMNS`; ``variant`` is empty unless runs of one
+    method and budget were trained with different settings, which it then lists. evaluations: one row per
+    finished run and manifest. scores: one row per finished run, manifest and task; accuracy in [0, 1].
+    problems: one sentence each.
+    """
+
+    runs: pd.DataFrame
+    evaluations: pd.DataFrame
+    scores: pd.DataFrame
+    problems: tuple[str, ...] = ()
+
+    @property
+    def finished(self) -> pd.DataFrame:
+        """The runs that have scores."""
+        return self.runs[self.runs["status"] == "done"]
+
+    def task_scores(self) -> dict[tuple[int, str], NDArray[np.float64]]:
+        """(run, manifest) -> accuracy [T] in the order of the tasks."""
+        ordered = self.scores.sort_values(["run", "manifest", "task"], kind="stable")
+        accuracy = ordered["accuracy"].to_numpy()
+        groups = ordered.groupby(["run", "manifest"], observed=True, sort=True).size()
+        ends = np.cumsum(groups.to_numpy())
+        return {
+            (int(run), str(manifest)): accuracy[end - size : end]
+            for (run, manifest), size, end in zip(groups.index, groups.to_numpy(), ends)
+        }
+
+
+def load(outs: Path | Sequence[Path]) -> Frames:
+    """Read every run below the folders ``outs``. BenchError when there is none at all.
+
+    Of several finished runs of one row and seed (another version of the code, say) the latest counts; the
+    others are kept with the status ``superseded``.
+    """
+    outs = [outs] if isinstance(outs, Path) else list(outs)
+    runs: list[dict[str, Any]] = []
+    evaluations: list[dict[str, Any]] = []
+    scores: list[pa.Table] = []
+    problems: list[str] = []
+    for out in outs:
+        for folder in run_folders(out):
+            try:
+                record = read_record(folder)
+                run = _run(len(runs), folder, out, record)
+                if record.done:
+                    scores.append(_scores(folder, record, len(runs)))
+                    evaluations += [_evaluation(len(runs), one) for one in record.evaluations]
+            except BenchError as error:
+                # Reports must not depend on where the runs are kept: name the path below the folder.
+                problems.append(str(error).replace(f"{out}/", ""))
+            else:
+                runs.append(run)
+    if not runs:
+        where = ", ".join(str(out) for out in outs)
+        damaged = f"; {len(problems)} are damaged, the first: {problems[0]}" if problems else ""
+        raise BenchError(f"no readable run below {where}{damaged or '; make some with bench run'}")
+    return frames(runs, evaluations, scores, problems)
+
+
+def frames(
+    runs: Sequence[Mapping[str, Any]],
+    evaluations: Sequence[Mapping[str, Any]],
+    scores: Sequence[pa.Table],
+    problems: Iterable[str] = (),
+) -> Frames:
+    """Assemble :class:`Frames` from rows."""
+    run_frame = _supersede(_variants(pd.DataFrame(list(runs), columns=RUN_COLUMNS)))
+    kept = set(run_frame.loc[run_frame["status"] == "done", "run"])
+    evaluation_frame = pd.DataFrame(list(evaluations), columns=EVALUATION_COLUMNS)
+    score_frame = _score_frame(scores)
+    return Frames(
+        runs=run_frame,
+        evaluations=evaluation_frame[evaluation_frame["run"].isin(kept)].reset_index(drop=True),
+        scores=score_frame[score_frame["run"].isin(kept)].reset_index(drop=True),
+        problems=tuple(problems),
+    )
+
+
+def _score_frame(scores: Sequence[pa.Table]) -> pd.DataFrame:
+    if not scores:
+        return pd.DataFrame(columns=SCORE_COLUMNS)
+    frame: pd.DataFrame = pa.concat_tables(scores).combine_chunks().to_pandas(categories=["manifest"])
+    frame["accuracy"] = frame["correct"] / frame["total"]
+    return frame[SCORE_COLUMNS]
+
+
+def _run(run: int, folder: Path, out: Path, record: RunRecord) -> dict[str, Any]:
+    card, timings = record.method, record.timings
+    trained = [float(timings[name]) for name in ("generator", "encoder", "fit") if name in timings]
+    return {
+        "run": run,
+        "folder": folder.relative_to(out).as_posix(),
+        "path": folder,
+        "status": record.status,
+        "reason": record.reason or "",
+        "dataset": record.dataset,
+        "dataset_hash": record.dataset_hash,
+        "method": card.name,
+        "budget": record.budget,
+        "variant": "",
+        "seed": int(record.seed),
+        "title": card.title,
+        "group": card.group,
+        "supervised": bool(card.supervised),
+        "transductive": card.transductive,
+        "outside_data": bool(card.outside_data),
+        "cite": card.cite,
+        "train_seconds": sum(trained) if trained else float("nan"),
+        "peak_memory_mib": float("nan") if record.peak_memory_mib is None else float(record.peak_memory_mib),
+        "created": record.created,
+        "artifacts": tuple(sorted(record.notes.get("artifacts", ()))),
+        "config": record.config,
+    }
+
+
+def _evaluation(run: int, one: Evaluation) -> dict[str, Any]:
+    return {
+        "run": run,
+        "manifest": one.manifest,
+        "split": one.split,
+        "way": one.way,
+        "shot": one.shot,
+        "query": one.query,
+        "tasks": one.tasks,
+    }
+
+
+def _scores(folder: Path, record: RunRecord, run: int) -> pa.Table:
+    """``tasks.parquet``, checked against the record."""
+    path = folder / "tasks.parquet"
+    try:
+        with pq.ParquetFile(path) as file:
+            table = file.read(use_threads=False).select(_TASK_SCHEMA.names).cast(_TASK_SCHEMA)
+    except FileNotFoundError as error:
+        raise BenchError(f"{path} is missing; delete its folder and run again") from error
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise BenchError(f"{path} is damaged ({reason}); delete its folder and run again") from error
+    fault = _fault(table, record)
+    if fault:
+        raise BenchError(f"{path} is damaged ({fault}); delete its folder and run again")
+    return table.append_column("run", pa.array(np.full(len(table), run, dtype=np.int32)))
+
+
+def _fault(table: pa.Table, record: RunRecord) -> str | None:
+    """Why the scores cannot be those of the record, or None."""
+    if any(table[name].null_count for name in table.column_names):
+        return "a value is missing"
+    manifest = table["manifest"].to_numpy()
+    task, correct, total = (table[name].to_numpy() for name in ("task", "correct", "total"))
+    if (total < 1).any() or (correct < 0).any() or (correct > total).any():
+        return "a task has fewer than 0 or more than all of its queries correct"
+    for one in record.evaluations:
+        rows = manifest == one.manifest
+        if not np.array_equal(np.sort(task[rows]), np.arange(one.tasks)):
+            return f"it does not hold tasks 0 to {one.tasks - 1} of manifest {one.manifest[:12]} once each"
+        if (table["shot"].to_numpy()[rows] != one.shot).any():
+            return f"manifest {one.manifest[:12]} is of {one.shot} shots in run.json"
+        mean = float((correct[rows] / total[rows]).mean())
+        if abs(mean - one.accuracy) > 1e-4:
+            return f"its mean accuracy is {mean:.4f}, in run.json {one.accuracy:.4f}"
+    if len(table) != sum(one.tasks for one in record.evaluations):
+        return "it holds tasks of a manifest that run.json does not name"
+    return None
+
+
+def _variants(runs: pd.DataFrame) -> pd.DataFrame:
+    """Name the settings by which finished runs of one method and budget differ: they never share a row."""
+    labels = {}
+    for _, group in runs[runs["status"] == "done"].groupby(["dataset", "dataset_hash", "method", "budget"]):
+        # Most groups have one configuration; the cheap comparison comes first.
+        if len({_canonical(config) for config in group["config"]}) == 1:
+            continue
+        settings = {index: dict(_leaves(config)) for index, config in group["config"].items()}
+        names = sorted({name for one in settings.values() for name in one})
+        differing = [n for n in names if len({_canonical(one.get(n)) for one in settings.values()}) > 1]
+        for index, one in settings.items():
+            labels[index] = ", ".join(f"{name}={one.get(name)}" for name in differing)
+    runs = runs.copy()
+    if labels:
+        runs["variant"] = pd.Series(labels).reindex(runs.index).fillna("")
+    return runs
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        if name in _EVALUATION_ONLY:
+            continue
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{name}.")
+        else:
+            yield name, value
+
+
+def _supersede(runs: pd.DataFrame) -> pd.DataFrame:
+    """Keep the latest of several finished runs of one row and seed."""
+    done = runs[runs["status"] == "done"].sort_values(["created", "folder"], kind="stable")
+    old = done.index[done.duplicated([*ROW, "seed"], keep="last")]
+    runs.loc[old, "status"] = "superseded"
+    runs.loc[old, "reason"] = "a later run of the same method, settings and seed counts"
+    return runs

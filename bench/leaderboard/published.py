@@ -1,0 +1,98 @@
+"""Numbers that papers print, beside ours: which printed row belongs to which method is data, in
+configs/published.
+
+``paper-results.csv`` holds every table of Khodadadeh et al. 2020; ``matches.csv`` says which of its rows a
+method's exact name (a glob) on a dataset stands beside, and under which settings of the run.
+"""
+
+from __future__ import annotations
+
+import csv
+import fnmatch
+import importlib.resources
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from bench.errors import BenchError
+
+# A match names its printed row by these columns of paper-results.csv; an empty field there accepts anything.
+_SELECTORS = (
+    "table",
+    "dataset",
+    "method",
+    "feature_extractor",
+    "meta_learner",
+    "generator",
+    "sampler",
+    "param",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """One printed number; accuracy and interval in [0, 1]."""
+
+    source: str
+    table: str
+    accuracy: float
+    ci95: float | None
+    note: str = ""
+
+
+def published(
+    dataset: str, method: str, config: Mapping[str, Any], *, way: int, shot: int, query: int
+) -> tuple[Published, ...]:
+    """The printed numbers of a method at this task shape; usually none or one."""
+    found = []
+    for match in _read("matches.csv"):
+        if not (
+            fnmatch.fnmatchcase(dataset, match["bench_dataset"]) and fnmatch.fnmatchcase(method, match["bench_method"])
+        ):
+            continue
+        if not _holds(match["when"], config):
+            continue
+        for row in _read("paper-results.csv"):
+            shape = (row["way"], row["shot"], row["k_val"] or str(query))
+            if shape != (str(way), str(shot), str(query)) or not row["accuracy"]:
+                continue
+            if all(not match[name] or match[name] == row[name] for name in _SELECTORS):
+                found.append(
+                    Published(
+                        source="Khodadadeh et al. 2020",
+                        table=f"Table {row['table']}" if row["table"].isdigit() else row["table"],
+                        accuracy=float(row["accuracy"]) / 100,
+                        ci95=float(row["ci95"]) / 100 if row["ci95"] else None,
+                        note=match["note"],
+                    )
+                )
+    return tuple(found)
+
+
+@cache
+def _read(name: str) -> tuple[dict[str, str], ...]:
+    path = importlib.resources.files("configs") / "published" / name
+    try:
+        return tuple(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+    except OSError as error:
+        raise BenchError(f"cannot read {path}: {error.strerror or error}; install the package anew") from error
+
+
+def _holds(when: str, config: Mapping[str, Any]) -> bool:
+    """Whether ``a.b=1;c=2`` is true of a run's configuration."""
+    for condition in filter(None, when.split(";")):
+        key, _, wanted = condition.partition("=")
+        value: Any = config
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        if not _same(value, wanted):
+            return False
+    return True
+
+
+def _same(value: Any, wanted: str) -> bool:
+    try:
+        return float(value) == float(wanted)
+    except (TypeError, ValueError):
+        return str(value) == wanted

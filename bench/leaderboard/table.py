@@ -1,0 +1,266 @@
+"""The leaderboard: one table per dataset, split, way and query, its shots side by side, every run accounted
+for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from bench.errors import BenchError
+from bench.leaderboard.loading import Frames
+from bench.leaderboard.published import Published, published
+from bench.leaderboard.scorebook import Entry, EvaluationSet, ScoreBook
+from bench.leaderboard.statistics import Difference, Estimate, Scores, estimate, holm, paired_difference
+
+GROUPS = {"unsupervised": "Unsupervised", "floor": "Floors", "ceiling": "Ceilings"}
+"""Groups in the order in which tables show them; they are never ranked against each other."""
+
+SIGNIFICANCE = 0.05
+
+Standing = Literal["best", "tied", "behind", "alone"]
+"""``tied``: not significantly different from the best (Holm-corrected p >= 0.05); ``alone``: nobody to
+compare with.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One row at one shot."""
+
+    estimate: Estimate
+    seeds: tuple[int, ...]
+    standing: Standing
+    behind: Difference | None = None
+    """The best of the same group and budget minus this row; None for the best."""
+    p_holm: float | None = None
+    published: tuple[Published, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One method with one budget."""
+
+    method: str
+    title: str
+    group: str
+    budget: str
+    variant: str
+    seeds: tuple[int, ...]
+    supervised: bool
+    transductive: bool | None
+    outside_data: bool
+    cite: str
+    train_seconds: float
+    """Mean over seeds: generator, encoder and meta-training; NaN when unknown."""
+    peak_memory_mib: float
+    """Largest over seeds; NaN when unknown."""
+    runs: tuple[int, ...]
+    scores: Mapping[int, Score]
+    """By shot."""
+
+    @property
+    def label(self) -> str:
+        """The title, with what tells it apart from another row of that title."""
+        return f"{self.title} [{self.variant}]" if self.variant else self.title
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows that answered the same tasks: within one shot every number comes from one manifest."""
+
+    dataset: str
+    dataset_hash: str
+    split: str
+    way: int
+    query: int
+    number: int
+    """From 1; 2 and above where the same shapes were also evaluated on other tasks."""
+    manifests: Mapping[int, EvaluationSet]
+    """By shot, ascending."""
+    rows: tuple[Row, ...]
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        other = f" (tasks {self.number})" if self.number > 1 else ""
+        return f"{self.dataset}: {self.way}-way, {self.query} queries per class, meta-{self.split}{other}"
+
+    @property
+    def slug(self) -> str:
+        """For file names."""
+        name = "".join(c if c.isalnum() or c in "-_." else "-" for c in self.dataset)
+        other = f"-{self.number}" if self.number > 1 else ""
+        return f"{name}-{self.way}way-{self.query}query-{self.split}{other}"
+
+    @property
+    def shots(self) -> tuple[int, ...]:
+        """Ascending."""
+        return tuple(self.manifests)
+
+    @property
+    def budgets(self) -> tuple[str, ...]:
+        """Every budget of a row."""
+        return tuple(sorted({row.budget for row in self.rows}))
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Every training seed of a row."""
+        return tuple(sorted({seed for row in self.rows for seed in row.seeds}))
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A run that is not in a table, and why."""
+
+    dataset: str
+    method: str
+    budget: str
+    seed: int
+    status: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Leaderboard:
+    """What a report shows."""
+
+    tables: tuple[Table, ...]
+    unfinished: tuple[Unfinished, ...]
+    problems: tuple[str, ...]
+
+
+def build(frames: Frames) -> Leaderboard:
+    """The leaderboard of all finished runs. BenchError when there is none."""
+    if frames.finished.empty:
+        counts = frames.runs["status"].value_counts().sort_index()
+        told = ", ".join(f"{count} {status}" for status, count in counts.items())
+        raise BenchError(f"no run is finished ({told or 'no runs'}); see the reason in run.json or run again")
+    book = ScoreBook(frames)
+    tables = []
+    for number, manifests in _tables(book):
+        tables.append(_table(book, number, manifests))
+    return Leaderboard(tuple(tables), _unfinished(frames), frames.problems)
+
+
+def _tables(book: ScoreBook) -> list[tuple[int, dict[int, EvaluationSet]]]:
+    """Put manifests into tables: never two for one shot, and those answered together stay together."""
+    answered_by: dict[str, set[int]] = defaultdict(set)
+    for number, entry in enumerate(book.entries):
+        for manifest in book.answered(entry):
+            answered_by[manifest].add(number)
+    shapes: dict[tuple[Any, ...], list[EvaluationSet]] = defaultdict(list)
+    for one in book.manifests.values():
+        shapes[one.dataset, one.dataset_hash, one.split, one.way, one.query].append(one)
+    found = []
+    numbers: dict[tuple[Any, ...], int] = defaultdict(int)
+    for shape, sets in sorted(shapes.items()):
+        tables: list[dict[int, EvaluationSet]] = []
+        for one in sorted(sets, key=lambda s: (s.shot, -len(answered_by[s.manifest]), s.manifest)):
+            here = answered_by[one.manifest]
+            free = [table for table in tables if one.shot not in table]
+            if free:
+                shared = [len(here & set().union(*(answered_by[s.manifest] for s in t.values()))) for t in free]
+                free[shared.index(max(shared))][one.shot] = one
+            else:
+                tables.append({one.shot: one})
+        visible = (shape[0], *shape[2:])  # two versions of a dataset have one title but never one table
+        for table in tables:
+            numbers[visible] += 1
+            found.append((numbers[visible], table))
+    return found
+
+
+def _table(book: ScoreBook, number: int, manifests: Mapping[int, EvaluationSet]) -> Table:
+    first = next(iter(manifests.values()))
+    scores: dict[int, dict[Entry, Score]] = {}
+    for shot, one in manifests.items():
+        answers = {entry: found for entry in book.entries if (found := book.scores(entry, one.manifest)) is not None}
+        scores[shot] = _shot(answers, one)
+    entries = [entry for entry in book.entries if any(entry in column for column in scores.values())]
+    rows = [
+        _row(entry, {shot: column[entry] for shot, column in scores.items() if entry in column}) for entry in entries
+    ]
+    return Table(
+        dataset=first.dataset,
+        dataset_hash=first.dataset_hash,
+        split=first.split,
+        way=first.way,
+        query=first.query,
+        number=number,
+        manifests=dict(manifests),
+        rows=tuple(sorted(rows, key=lambda row: _order(row, tuple(manifests)))),
+    )
+
+
+def _shot(answers: Mapping[Entry, tuple[tuple[int, ...], Scores]], one: EvaluationSet) -> dict[Entry, Score]:
+    """Estimates of one column, and how each compares with the best of its group and budget."""
+    estimates = {entry: estimate(scores) for entry, (_, scores) in answers.items()}
+    blocks: dict[tuple[str, str], list[Entry]] = defaultdict(list)
+    for entry in answers:
+        blocks[entry.facts["group"], entry.budget].append(entry)
+    column: dict[Entry, Score] = {}
+    for block in blocks.values():
+        best = max(block, key=lambda entry: estimates[entry].mean)
+        others = [entry for entry in block if entry is not best]
+        behind = [paired_difference(answers[best][1], answers[entry][1]) for entry in others]
+        corrected = holm([difference.p for difference in behind])
+        for entry, difference, p in [(best, None, None), *zip(others, behind, corrected)]:
+            standing: Standing
+            if p is None:
+                standing = "best" if others else "alone"
+            else:
+                standing = "behind" if p < SIGNIFICANCE else "tied"
+            column[entry] = Score(
+                estimate=estimates[entry],
+                seeds=answers[entry][0],
+                standing=standing,
+                behind=difference,
+                p_holm=p,
+                published=_published(entry, one),
+            )
+    return column
+
+
+def _published(entry: Entry, one: EvaluationSet) -> tuple[Published, ...]:
+    if one.split != "test":
+        return ()
+    config = entry.facts["config"]
+    return published(one.dataset, entry.method, config, way=one.way, shot=one.shot, query=one.query)
+
+
+def _row(entry: Entry, scores: Mapping[int, Score]) -> Row:
+    facts = entry.facts
+    return Row(
+        method=entry.method,
+        title=facts["title"],
+        group=facts["group"],
+        budget=entry.budget,
+        variant=entry.variant,
+        seeds=entry.seeds,
+        supervised=facts["supervised"],
+        transductive=facts["transductive"],
+        outside_data=facts["outside_data"],
+        cite=facts["cite"],
+        train_seconds=facts["train_seconds"],
+        peak_memory_mib=facts["peak_memory_mib"],
+        runs=entry.runs,
+        scores=scores,
+    )
+
+
+def _order(row: Row, shots: Sequence[int]) -> tuple[Any, ...]:
+    names = list(GROUPS)
+    group = names.index(row.group) if row.group in names else len(names)
+    means = [-row.scores[shot].estimate.mean if shot in row.scores else math.inf for shot in shots]
+    return (group, row.group, row.budget, means, row.method, row.variant)
+
+
+def _unfinished(frames: Frames) -> tuple[Unfinished, ...]:
+    rest = frames.runs[frames.runs["status"] != "done"]
+    rest = rest.sort_values(["dataset", "method", "budget", "seed", "status", "folder"], kind="stable")
+    rest = rest[["dataset", "method", "budget", "seed", "status", "reason"]]
+    return tuple(Unfinished(*values) for values in rest.itertuples(index=False, name=None))

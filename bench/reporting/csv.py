@@ -1,0 +1,90 @@
+"""The report as tidy CSV at full precision: accuracies and differences are fractions, not percent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from bench.leaderboard.loading import Frames
+from bench.leaderboard.table import Leaderboard, Row, Score, Table
+
+SCORE_FIELDS = (
+    *("table", "dataset", "dataset_hash", "split", "way", "shot", "query", "manifest", "tasks"),
+    *("method", "title", "variant", "group", "budget", "supervised", "transductive", "outside_data", "cite"),
+    *(
+        "train_seconds",
+        "peak_memory_mib",
+        "seeds",
+        "accuracy",
+        "task_ci95",
+        "seed_sd",
+        "total_ci95",
+        "standing",
+    ),
+    *("behind_best", "behind_low", "behind_high", "p", "p_holm", "covers_seeds"),
+    *("published_table", "published_accuracy", "published_ci95"),
+)
+RUN_FIELDS = ("dataset", "method", "budget", "variant", "seed", "status", "reason", "folder")
+
+
+def scores(leaderboard: Leaderboard) -> str:
+    """One line per table, row and shot."""
+    lines = [
+        _line(table, row, shot, score)
+        for table in leaderboard.tables
+        for row in table.rows
+        for shot, score in row.scores.items()
+    ]
+    return _text(pd.DataFrame(lines, columns=list(SCORE_FIELDS)))
+
+
+def runs(frames: Frames) -> str:
+    """One line per run of any status, with its reason."""
+    ordered = frames.runs.sort_values(["dataset", "method", "budget", "variant", "seed", "folder"], kind="stable")
+    return _text(ordered[list(RUN_FIELDS)])
+
+
+def _text(frame: pd.DataFrame) -> str:
+    return str(frame.to_csv(index=False, lineterminator="\n"))
+
+
+def _line(table: Table, row: Row, shot: int, score: Score) -> dict[str, Any]:
+    one, found, behind = table.manifests[shot], score.estimate, score.behind
+    return {
+        "table": table.slug,
+        "dataset": table.dataset,
+        "dataset_hash": table.dataset_hash,
+        "split": table.split,
+        "way": table.way,
+        "shot": shot,
+        "query": table.query,
+        "manifest": one.manifest,
+        "tasks": one.tasks,
+        "method": row.method,
+        "title": row.title,
+        "variant": row.variant,
+        "group": row.group,
+        "budget": row.budget,
+        "supervised": row.supervised,
+        "transductive": row.transductive,
+        "outside_data": row.outside_data,
+        "cite": row.cite,
+        "train_seconds": row.train_seconds,
+        "peak_memory_mib": row.peak_memory_mib,
+        "seeds": " ".join(map(str, score.seeds)),
+        "accuracy": found.mean,
+        "task_ci95": found.task_ci95,
+        "seed_sd": found.seed_sd,
+        "total_ci95": found.total_ci95,
+        "standing": score.standing,
+        "behind_best": None if behind is None else behind.mean,
+        "behind_low": None if behind is None else behind.low,
+        "behind_high": None if behind is None else behind.high,
+        "p": None if behind is None else behind.p,
+        "p_holm": score.p_holm,
+        "covers_seeds": None if behind is None else behind.covers_seeds,
+        "published_table": "; ".join(f"{p.source}, {p.table}" for p in score.published) or None,
+        "published_accuracy": "; ".join(repr(p.accuracy) for p in score.published) or None,
+        "published_ci95": "; ".join("" if p.ci95 is None else repr(p.ci95) for p in score.published) or None,
+    }

@@ -1,0 +1,43 @@
+"""The Jinja templates of the reports, and what they are given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jinja2
+
+from bench.leaderboard.table import Leaderboard
+from bench.reporting import layout
+
+
+def environment(autoescape: bool, **syntax: str) -> jinja2.Environment:
+    """Undefined names are errors."""
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("bench.reporting", "templates"),
+        autoescape=autoescape,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        **syntax,  # type: ignore[arg-type]
+    )
+
+
+def view(leaderboard: Leaderboard, compact: bool = False) -> dict[str, Any]:
+    """The variables of every template."""
+    return {
+        "tables": [
+            {
+                "title": table.title,
+                "slug": table.slug,
+                "grid": layout.grid(table, compact),
+                "evaluated": layout.evaluated(table),
+                "notes": layout.notes(table),
+            }
+            for table in leaderboard.tables
+        ],
+        "unfinished": leaderboard.unfinished,
+        "problems": leaderboard.problems,
+        "accounted": layout.accounted(leaderboard),
+        "how_to_read": layout.HOW_TO_READ,
+    }

@@ -1,0 +1,113 @@
+"""Leaderboards, comparisons and gate verdicts for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table as Rich
+from rich.text import Text
+
+from bench.leaderboard.columns import DASH, p_value, percent, points
+from bench.leaderboard.compare import Comparison
+from bench.leaderboard.gate import GateRow
+from bench.leaderboard.table import Leaderboard
+from bench.reporting import layout
+
+_COLOURS = {"OK": "green", "WORSE": "bold red", "MISSING": "bold yellow", "NEW": "cyan"}
+
+
+def to_terminal(leaderboard: Leaderboard) -> Rich:
+    """Every table in compact form below the other, then the runs that are in none."""
+    page = Rich.grid(padding=(0, 0, 1, 0))
+    page.add_column()
+    for table in leaderboard.tables:
+        page.add_row(_grid(table.title, layout.grid(table, compact=True)))
+        for note in layout.notes(table):
+            page.add_row(Text(note, style="dim"))
+    if leaderboard.unfinished:
+        rest = Rich(
+            *("dataset", "method", "budget", "seed", "status", "reason"),
+            title="In no table",
+            title_justify="left",
+        )
+        for run in leaderboard.unfinished:
+            cells = (run.dataset, run.method, run.budget, str(run.seed), run.status, run.reason)
+            rest.add_row(*(Text(cell) for cell in cells))
+        page.add_row(rest)
+    for problem in leaderboard.problems:
+        page.add_row(Text(problem, style="yellow"))
+    return page
+
+
+def comparison_table(comparisons: Sequence[Comparison]) -> Rich:
+    """Differences in accuracy points."""
+    titles = (
+        "tasks",
+        "a",
+        "b",
+        "a %",
+        "b %",
+        "a − b, points",
+        "95 % interval",
+        "p",
+        "seeds a, b",
+        "interval covers",
+    )
+    found = Rich(*titles, title="Paired by task", title_justify="left")
+    for one in comparisons:
+        where, difference = one.evaluation, one.difference
+        names = [f"{name} ({budget})" for name, budget in zip((one.a, one.b), one.budget)]
+        cells = [
+            f"{where.dataset} {where.way}-way {where.shot}-shot, {difference.tasks} tasks",
+            *names,
+            *(percent(mean) for mean in one.mean),
+            points(difference.mean),
+            f"{points(difference.low)} to {points(difference.high)}",
+            p_value(difference.p),
+            ", ".join(str(count) for count in difference.seeds),
+            "tasks and seeds" if difference.covers_seeds else "tasks",
+        ]
+        found.add_row(*(Text(cell) for cell in cells))
+    return found
+
+
+def gate_table(rows: Sequence[GateRow]) -> Rich:
+    """Verdicts of the regression gate."""
+    titles = (
+        "verdict",
+        "dataset",
+        "method",
+        "budget",
+        "shot",
+        "baseline %",
+        "now %",
+        "drop, 95 %",
+        "margin",
+        "reason",
+    )
+    found = Rich(*titles, title="Regression gate, accuracy points", title_justify="left")
+    for row in rows:
+        drop = row.drop
+        cells = [
+            *(row.dataset, row.method, row.budget, str(row.shot)),
+            DASH if row.baseline is None else percent(row.baseline),
+            DASH if row.current is None else percent(row.current),
+            DASH if drop is None else f"{points(drop.mean)} ({points(drop.low)} to {points(drop.high)})",
+            f"{row.margin:g}",
+            row.reason,
+        ]
+        found.add_row(Text(row.verdict, style=_COLOURS[row.verdict]), *(Text(cell) for cell in cells))
+    return found
+
+
+def _grid(title: str, grid: layout.Grid) -> Rich:
+    # Titles may hold square brackets, which rich would take for styles, so every text is wrapped.
+    found = Rich(title=Text(title, style="bold"), title_justify="left")
+    for heading in grid.flat_titles:
+        found.add_column(Text(heading))
+    for section in grid.sections:
+        found.add_section()
+        found.add_row(Text(section.heading, style="italic"))
+        for row in section.rows:
+            found.add_row(*(Text(cell.text, style="bold green" if cell.strong else "") for cell in row))
+    return found

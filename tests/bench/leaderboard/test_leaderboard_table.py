@@ -1,0 +1,302 @@
+"""From run folders to a leaderboard: what may share a row or a table, who is tied, and no run is hidden."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_runs import QUERIES, manifest_hash, write_example, write_run
+
+from bench.errors import BenchError
+from bench.leaderboard import published as published_module
+from bench.leaderboard.compare import compare
+from bench.leaderboard.loading import Frames, load
+from bench.leaderboard.published import published
+from bench.leaderboard.statistics import holm, paired_difference
+from bench.leaderboard.table import build
+
+
+def only_table(out):
+    (table,) = build(load(out)).tables
+    return table
+
+
+def row_of(table, method, budget="quick"):
+    (row,) = [row for row in table.rows if (row.method, row.budget) == (method, budget)]
+    return row
+
+
+def answers(level, seed=0, tasks=200):
+    return np.random.default_rng(seed).binomial(QUERIES, level, tasks)
+
+
+def test_a_run_becomes_a_row(tmp_path):
+    path = write_run(tmp_path, "alpha", seed=4, transductive=True)
+    row = row_of(only_table(tmp_path), "alpha")
+    tasks = pd.read_parquet(path / "tasks.parquet")
+    for shot in (1, 5):
+        mine = tasks[tasks["shot"] == shot]
+        assert row.scores[shot].estimate.mean == pytest.approx((mine["correct"] / mine["total"]).mean())
+    assert (row.seeds, row.transductive, row.supervised, row.train_seconds) == ((4,), True, False, 154.0)
+    assert row.scores[1].standing == "alone"
+
+
+def test_seeds_share_a_row_and_budgets_do_not(tmp_path):
+    write_example(tmp_path)
+    glyphs, omniglot = build(load(tmp_path)).tables
+    assert (glyphs.dataset, omniglot.dataset) == ("glyphs", "omniglot")
+    assert row_of(omniglot, "alpha-one").seeds == (0, 1, 2)
+    assert row_of(omniglot, "alpha-one").scores[1].estimate.seeds == 3
+    assert row_of(omniglot, "beta", "long").seeds == (0,)
+    assert [row.group for row in omniglot.rows] == ["unsupervised"] * 5 + ["floor", "ceiling"]
+
+
+def test_ties_are_paired_tests_corrected_within_group_and_budget(tmp_path):
+    write_example(tmp_path)
+    table = build(load(tmp_path)).tables[1]
+    scores = {row.method: row.scores[1] for row in table.rows if row.budget == "quick" and row.group == "unsupervised"}
+    (best,) = [method for method, score in scores.items() if score.standing == "best"]
+    matrices = {}
+    for method in scores:
+        rows = [
+            pd.read_parquet(path / "tasks.parquet").query("shot == 1")
+            for path in sorted((tmp_path / "omniglot" / method).glob("[012]-*"))
+            if json.loads((path / "run.json").read_text())["budget"] == "quick"
+        ]
+        matrices[method] = np.stack([(r["correct"] / r["total"]).to_numpy() for r in rows])
+    others = [method for method in scores if method != best]
+    corrected = holm([paired_difference(matrices[best], matrices[m]).p for m in others])
+    assert [scores[m].p_holm for m in others] == pytest.approx(corrected)
+    assert {m: scores[m].standing for m in others} == {
+        m: "behind" if p < 0.05 else "tied" for m, p in zip(others, corrected)
+    }
+    assert {"alpha-one", "alpha-two"} == {m for m, s in scores.items() if s.standing in ("best", "tied")}
+    # A method of another budget or group is never the best of this one.
+    assert row_of(table, "beta", "long").scores[1].standing == "alone"
+    assert row_of(table, "ceiling-one").scores[1].standing == "alone"
+
+
+def test_other_tasks_are_another_table(tmp_path):
+    write_run(tmp_path, "alpha")
+    write_run(tmp_path, "beta")
+    write_run(tmp_path, "gamma", manifests={1: manifest_hash("other"), 5: manifest_hash("other", 5)})
+    first, second = build(load(tmp_path)).tables
+    assert [[row.method for row in table.rows] for table in (first, second)] == [
+        ["alpha", "beta"],
+        ["gamma"],
+    ] or [row.method for row in second.rows] == ["gamma"]
+    assert (first.number, second.number) == (1, 2)
+    assert first.slug != second.slug
+    for table in (first, second):
+        assert len(table.manifests) == 2
+
+
+def test_manifests_answered_together_stay_together(tmp_path):
+    for number in range(3):
+        shots = {shot: manifest_hash(number, shot) for shot in (1, 5, 20)}
+        write_run(tmp_path, f"m{number}", shots=(1, 5, 20), manifests=shots)
+    for table in build(load(tmp_path)).tables:
+        assert len(table.rows) == 1
+        assert set(table.rows[0].scores) == {1, 5, 20}
+
+
+def test_other_settings_of_one_name_are_another_row(tmp_path):
+    for seed in (0, 1):
+        write_run(tmp_path, "alpha", seed=seed, config={"method": {"alpha": 0.2}, "shots": [1, 5]})
+    write_run(tmp_path, "alpha", seed=2, config={"method": {"alpha": 0.3}, "shots": [1]})
+    rows = only_table(tmp_path).rows
+    assert sorted((row.variant, row.seeds) for row in rows) == [
+        ("method.alpha=0.2", (0, 1)),
+        ("method.alpha=0.3", (2,)),
+    ]
+
+
+def test_settings_of_the_evaluation_do_not_split_a_row(tmp_path):
+    write_run(tmp_path, "alpha", seed=0, config={"shots": [1, 5], "budget": {"evaluation_tasks": 100}})
+    write_run(tmp_path, "alpha", seed=1, config={"shots": [1], "budget": {"evaluation_tasks": 200}})
+    assert only_table(tmp_path).rows[0].seeds == (0, 1)
+
+
+def test_the_latest_of_equal_runs_counts_and_the_others_are_listed(tmp_path):
+    write_run(tmp_path, "alpha", 0.5, key="b" * 64, created="2026-01-02T00:00:00+00:00")
+    write_run(tmp_path, "alpha", 0.9, key="a" * 64, created="2026-01-03T00:00:00+00:00")
+    board = build(load(tmp_path))
+    assert board.tables[0].rows[0].scores[1].estimate.mean > 0.8
+    assert [(one.status, one.seed) for one in board.unfinished] == [("superseded", 0)]
+
+
+def test_no_run_is_hidden(tmp_path):
+    write_example(tmp_path)
+    write_run(tmp_path, "zeta")
+    (damaged,) = (tmp_path / "omniglot" / "zeta").iterdir()
+    (damaged / "run.json").write_text("{")
+    board = build(load(tmp_path))
+    told = {(one.method, one.status) for one in board.unfinished}
+    assert told == {("gamma", "diverged"), ("delta", "out-of-memory")}
+    (problem,) = board.problems
+    assert problem.startswith("omniglot/zeta/0-")
+    assert str(tmp_path) not in problem
+
+
+def _truncate(path):
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def _rewrite(change):
+    def damage(path):
+        frame = pd.read_parquet(path)
+        change(frame).to_parquet(path, index=False)
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (_truncate, "damaged"),
+        (lambda path: path.unlink(), "missing"),
+        (lambda path: path.write_text(""), "damaged"),
+        (_rewrite(lambda f: f.drop(columns="correct")), "damaged"),
+        (_rewrite(lambda f: f.assign(correct=f["correct"] + 0.5)), "damaged"),
+        (_rewrite(lambda f: f.assign(correct=99)), "more than all"),
+        (_rewrite(lambda f: f.iloc[1:]), "once each"),
+        (_rewrite(lambda f: pd.concat([f, f.head(1)])), "once each"),
+        (_rewrite(lambda f: f.assign(correct=f["correct"].where(f.index > 20, 0))), "in run.json"),
+        (_rewrite(lambda f: f.assign(shot=3)), "shots in run.json"),
+        (_rewrite(lambda f: pd.concat([f, f.head(5).assign(manifest="x")])), "does not name"),
+        (_rewrite(lambda f: f.assign(manifest=None)), "a value is missing"),
+    ],
+)
+def test_damaged_scores_are_one_sentence_and_hide_nobody(tmp_path, damage, said):
+    write_run(tmp_path, "alpha")
+    damage(write_run(tmp_path, "beta") / "tasks.parquet")
+    board = build(load(tmp_path))
+    assert [row.method for row in board.tables[0].rows] == ["alpha"]
+    (problem,) = board.problems
+    assert said in problem
+    assert "\n" not in problem
+    assert "omniglot/beta" in problem
+
+
+def test_nothing_to_show(tmp_path):
+    with pytest.raises(BenchError, match="no readable run below"):
+        load(tmp_path)
+    write_run(tmp_path, "alpha", status="failed", reason="no")
+    with pytest.raises(BenchError, match=r"no run is finished \(1 failed\)"):
+        build(load(tmp_path))
+
+
+def test_the_order_of_rows_changes_nothing(tmp_path):
+    write_example(tmp_path)
+    frames = load(tmp_path)
+    rng = np.random.default_rng(0)
+
+    def shuffled(frame):
+        return frame.iloc[rng.permutation(len(frame))].reset_index(drop=True)
+
+    mixed = Frames(shuffled(frames.runs), shuffled(frames.evaluations), shuffled(frames.scores), frames.problems)
+    assert build(mixed) == build(frames)
+
+
+def test_several_folders_are_read_together(tmp_path):
+    write_run(tmp_path / "one", "alpha")
+    write_run(tmp_path / "two", "beta")
+    (table,) = build(load([tmp_path / "one", tmp_path / "two"])).tables
+    assert {row.method for row in table.rows} == {"alpha", "beta"}
+
+
+def test_compare_is_the_paired_test(tmp_path):
+    from scipy import stats
+
+    a, b = answers(0.7, 1), answers(0.68, 2)
+    write_run(tmp_path, "alpha", shots=(1,), answers={1: a})
+    write_run(tmp_path, "beta", shots=(1,), answers={1: b})
+    (found,) = compare("alpha", "beta", load(tmp_path))
+    assert found.difference.mean == pytest.approx((a - b).mean() / QUERIES)
+    assert found.difference.p == pytest.approx(stats.ttest_rel(a, b).pvalue)
+    assert found.seeds == ((0,), (0,))
+    (back,) = compare("beta", "alpha", load(tmp_path))
+    assert back.difference.mean == pytest.approx(-found.difference.mean)
+
+
+def test_compare_keeps_budgets_apart_unless_told(tmp_path):
+    write_run(tmp_path, "alpha", shots=(1,))
+    write_run(tmp_path, "alpha", shots=(1,), budget="long")
+    write_run(tmp_path, "beta", shots=(1,), budget="long")
+    frames = load(tmp_path)
+    (found,) = compare("alpha", "beta", frames)
+    assert found.budget == ("long", "long")
+    (across,) = compare("alpha@quick", "alpha@long", frames)
+    assert across.budget == ("quick", "long")
+    with pytest.raises(BenchError, match=r"no finished run of method 'alhpa'\. Did you mean 'alpha'\?"):
+        compare("alhpa", "beta", frames)
+    with pytest.raises(BenchError, match="budgets long, not 'quick'"):
+        compare("alpha", "beta@quick", frames)
+
+
+def test_compare_never_mixes_tasks(tmp_path):
+    write_run(tmp_path, "alpha", shots=(1,))
+    write_run(tmp_path, "beta", shots=(1,), manifests={1: manifest_hash("other")})
+    with pytest.raises(BenchError, match="no tasks in common"):
+        compare("alpha", "beta", load(tmp_path))
+
+
+CONFIG = {"budget": {"meta_iterations": 1000}, "method": {"alpha": 0.2, "noise_std": 0.5}}
+
+
+def test_published_numbers_of_the_paper():
+    shape = {"way": 5, "query": 15}
+    (found,) = published("omniglot", "umtra-maml", {}, shot=1, **shape)
+    assert (found.table, found.accuracy, found.ci95) == (
+        "Table 1",
+        pytest.approx(0.8191),
+        pytest.approx(0.0058),
+    )
+    assert published("omniglot", "lasium-oc-vae-protonet", {}, shot=5, **shape)[0].accuracy == pytest.approx(0.8505)
+    assert published("omniglot", "umtra-maml", {}, way=20, shot=1, query=15) == ()
+    assert published("omniglot", "umtra-maml", {}, way=5, shot=1, query=5) == ()
+    assert published("glyphs", "umtra-maml", {}, shot=1, **shape) == ()
+
+
+def test_ablations_match_only_under_their_settings():
+    def tables(method, config):
+        found = published("omniglot", method, config, way=5, shot=1, query=15)
+        return {one.table: round(100 * one.accuracy, 2) for one in found}
+
+    assert tables("lasium-ro-vae-maml", CONFIG) == {"Table 7": 75.02}
+    assert tables("lasium-n-vae-maml", CONFIG) == {"Table 1": 76.11, "Table 7": 70.41}
+    longer = {**CONFIG, "budget": {"meta_iterations": 30000}}
+    assert tables("lasium-n-vae-maml", longer) == {"Table 1": 76.11}
+    other = {**CONFIG, "method": {"alpha": 0.4}}
+    assert tables("lasium-oc-vae-protonet,alpha=0.4", other) == {"Table 7": 63.08}
+    assert tables("lasium-oc-vae-protonet,alpha=0.4", CONFIG) == {}
+
+
+def test_every_match_names_one_printed_setting():
+    """No line of matches.csv is a typing error: each selects one row per shot of its table."""
+    for match in published_module._read("matches.csv"):
+        rows = [
+            row
+            for row in published_module._read("paper-results.csv")
+            if all(not match[name] or match[name] == row[name] for name in published_module._SELECTORS)
+        ]
+        shapes = [(row["way"], row["shot"]) for row in rows]
+        assert rows, match
+        assert len(set(shapes)) == len(shapes), match
+    assert len(published_module._read("paper-results.csv")) == 251
+
+
+def test_no_torch():
+    code = (
+        "import sys, pkgutil, importlib, bench.leaderboard, bench.reporting\n"
+        "for package in (bench.leaderboard, bench.reporting):\n"
+        "    for module in pkgutil.iter_modules(package.__path__, package.__name__ + '.'):\n"
+        "        importlib.import_module(module.name)\n"
+        "assert 'torch' not in sys.modules\n"
+        "assert len([m for m in sys.modules if m.startswith('bench.reporting.')]) >= 8\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -1,0 +1,302 @@
+"""Reports: every format, escaping, determinism, damaged files, one offline HTML file."""
+
+from __future__ import annotations
+
+import html.parser
+import io
+import re
+import shutil
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from rich.console import Console
+from synthetic_runs import manifest_hash, write_example, write_run
+
+from bench.errors import BenchError
+from bench.leaderboard.compare import compare
+from bench.leaderboard.gate import check, write_baseline
+from bench.leaderboard.loading import load
+from bench.leaderboard.table import build
+from bench.reporting import csv, latex, markdown
+from bench.reporting.curves import BINS, learning_curves
+from bench.reporting.report import write_report
+from bench.reporting.terminal import comparison_table, gate_table, to_terminal
+
+NASTY = r"""<script>alert("1")</script> & 100% $x_1^2$ \end{tabular} #|~{*a*} `b` [red]c[/red]"""
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def shown(renderable):
+    console = Console(file=io.StringIO(), width=250)
+    console.print(renderable)
+    return console.file.getvalue()
+
+
+class Page(html.parser.HTMLParser):
+    """Collects what a browser would see, and checks that every element is closed in order."""
+
+    VOID = ("meta", "img", "br", "link")
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.texts, self.attributes = [], [], [], []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.texts.append(data)
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("example")
+    write_example(folder / "runs", curve=60)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reports(example):
+    written = write_report(example / "runs", example / "reports")
+    assert all(path.is_file() for path in written)
+    return example / "reports"
+
+
+def test_the_files(reports):
+    assert set(contents(reports)) == {
+        *("leaderboard.md", "leaderboard.html", "leaderboard.tex", "leaderboard.csv", "runs.csv"),
+        "figures/glyphs-5way-15query-test.intervals.png",
+        "figures/omniglot-5way-15query-test.intervals.png",
+        "figures/omniglot-5way-15query-test.curves.png",
+    }
+
+
+def test_the_same_records_give_the_same_bytes(example, reports, tmp_path):
+    shutil.copytree(example / "runs", tmp_path / "elsewhere" / "copy")
+    matplotlib.rcParams["xtick.labelsize"] = 30  # a user's style changes nothing
+    try:
+        write_report(tmp_path / "elsewhere" / "copy", tmp_path / "reports")
+        assert matplotlib.rcParams["xtick.labelsize"] == 30
+    finally:
+        matplotlib.rcdefaults()
+    assert contents(tmp_path / "reports") == contents(reports)
+
+
+def test_no_figure_is_left_in_pyplot(reports):
+    import matplotlib.pyplot as plt
+
+    assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize("name", ["leaderboard.md", "leaderboard.html", "leaderboard.tex"])
+def test_every_run_and_every_fact_is_told(example, reports, name):
+    text = (reports / name).read_text()
+    for method in ("ALPHA-ONE", "ALPHA-TWO", "BETA", "GAMMA", "Floor one", "CEILING-ONE"):
+        assert method in text
+    for fact in ("loss became non-finite at step 17", "out of memory", manifest_hash("omniglot", 1, 200)):
+        assert fact in text
+    assert manifest_hash("omniglot") in text  # the dataset's own hash
+    assert "different budgets" in text
+    found = build(load(example / "runs")).tables[1].rows[1].scores[1].estimate
+    assert f"{100 * found.mean:.2f}" in text
+
+
+def test_html_is_one_file_that_works_offline(reports):
+    text = (reports / "leaderboard.html").read_text()
+    page = Page(text)
+    assert "script" not in page.tags
+    assert "link" not in page.tags
+    sources = [value for name, value in page.attributes if name in ("src", "href")]
+    assert len(sources) == 3
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    assert "http" not in re.sub(r"base64,[^\"]*", "", text)
+    assert "@import" not in text
+    assert "url(" not in text
+
+
+def test_html_rows_fill_the_table(reports):
+    text = (reports / "leaderboard.html").read_text()
+    for table in re.findall(r"<table>.*?</table>", text, re.S):
+        widths = set()
+        for row in re.findall(r"<tr[^>]*>(.*?)</tr>", table.split("</thead>")[1], re.S):
+            spans = [int(n) for n in re.findall(r'colspan="(\d+)"', row)]
+            widths.add(sum(spans) + len(re.findall(r"<t[hd]", row)) - len(spans))
+        assert len(widths) == 1
+
+
+def test_markdown_rows_fill_the_table(reports):
+    lines = (reports / "leaderboard.md").read_text().splitlines()
+    blocks, block = [], []
+    for line in [*lines, ""]:
+        if line.startswith("|"):
+            block.append(len(re.findall(r"(?<!\\)\|", line)))
+        elif block:
+            blocks.append(block)
+            block = []
+    assert len(blocks) == 3
+    assert all(len(set(block)) == 1 and len(block) >= 3 for block in blocks)
+
+
+def test_latex_rows_fill_the_table(reports):
+    text = (reports / "leaderboard.tex").read_text()
+    bodies = re.findall(r"\\begin\{tabular\}\{(l+)\}(.*?)\\end\{tabular\}", text, re.S)
+    assert len(bodies) == 2
+    for columns, body in bodies:
+        for row in re.findall(r"^(.*) \\\\$", body, re.M):
+            spans = [int(n) for n in re.findall(r"\\multicolumn\{(\d+)\}", row)]
+            assert len(re.findall(r"(?<!\\)&", row)) + 1 - len(spans) + sum(spans) == len(columns)
+    assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
+    assert re.search(r"\\textbf\{\d\d\.\d\d \$\\pm\$ \d\.\d\d\}", text)
+
+
+def test_csv_has_full_precision(example, reports):
+    frame = pd.read_csv(reports / "leaderboard.csv", dtype={"seeds": str})
+    board = build(load(example / "runs"))
+    expected = {
+        (table.slug, row.method, row.budget, shot): score
+        for table in board.tables
+        for row in table.rows
+        for shot, score in row.scores.items()
+    }
+    assert len(frame) == len(expected)
+    for line in frame.itertuples():
+        score = expected[line.table, line.method, line.budget, line.shot]
+        assert line.accuracy == score.estimate.mean
+        assert line.task_ci95 == score.estimate.task_ci95
+        assert line.standing == score.standing
+    assert tuple(frame.columns) == csv.SCORE_FIELDS
+    runs = pd.read_csv(reports / "runs.csv")
+    assert len(runs) == len(list((example / "runs").rglob("run.json")))
+    assert set(runs["status"]) == {"done", "diverged", "out-of-memory"}
+
+
+def test_figures_are_pictures(reports):
+    for path in (reports / "figures").iterdir():
+        picture = Image.open(path)
+        assert picture.width > 400
+        assert "Software" not in picture.info
+        assert np.asarray(picture.convert("L")).std() > 5
+
+
+def test_only_what_is_asked_for(example, tmp_path):
+    write_report(example / "runs", tmp_path, ["md"])
+    assert set(contents(tmp_path)) == {"leaderboard.md"}
+    assert "![" not in (tmp_path / "leaderboard.md").read_text()
+    with pytest.raises(BenchError, match=r"unknown report format 'htlm'\. Did you mean 'html'\?"):
+        write_report(example / "runs", tmp_path, ["htlm"])
+    with pytest.raises(BenchError, match="no report format given"):
+        write_report(example / "runs", tmp_path, [])
+
+
+def test_nasty_names_are_shown_as_they_are(tmp_path):
+    for seed in (0, 1):
+        write_run(tmp_path / "runs", NASTY, 0.6, seed, title=NASTY, budget=NASTY, curve=20, folder="nasty")
+    write_run(tmp_path / "runs", "plain", budget=NASTY, outside_data=True, title=NASTY)
+    write_run(tmp_path / "runs", NASTY, seed=2, status="failed", reason=f"{NASTY}\nsecond | line", folder="nasty")
+    write_report(tmp_path / "runs", tmp_path / "reports")
+    page = Page((tmp_path / "reports" / "leaderboard.html").read_text())
+    assert "script" not in page.tags
+    assert NASTY in page.texts
+    tex = (tmp_path / "reports" / "leaderboard.tex").read_text()
+    assert latex.escape(NASTY) in tex
+    assert r"\textbackslash{}end\{tabular\}" in tex
+    assert tex.count(r"\end{tabular}") == 1
+    assert all(line.startswith("%") for line in tex.splitlines() if "second" in line)
+    text = (tmp_path / "reports" / "leaderboard.md").read_text()
+    assert "<script>" not in text
+    assert markdown.escape(NASTY) in text
+    test_markdown = [line for line in text.splitlines() if "second" in line]
+    assert len(test_markdown) == 1
+    frames = load(tmp_path / "runs")
+    assert "[red]c[/red]" in shown(to_terminal(build(frames)))
+
+
+@pytest.mark.parametrize("character", list(r"\&%$#_{}~^<>|"))
+def test_latex_escapes_every_special_character(character):
+    escaped = latex.escape(f"a{character}b")
+    bare = re.sub(r"\\[a-z]+\{\}|\\[&%$#_{}]", "", escaped)
+    assert bare == "ab"
+
+
+def test_markdown_cells_cannot_be_left():
+    assert markdown.escape("a|b\nc") == r"a\|b c"
+    assert markdown.escape("<b> & *x* _y_") == r"&lt;b&gt; &amp; \*x\* \_y\_"
+
+
+def test_a_damaged_curve_is_told_and_hides_nothing(tmp_path):
+    bad = write_run(tmp_path / "runs", "alpha", curve=30)
+    write_run(tmp_path / "runs", "beta", curve=30)
+    for damage in (b"", b"no parquet", (bad / "train.parquet").read_bytes()[:200]):
+        (bad / "train.parquet").write_bytes(damage)
+        write_report(tmp_path / "runs", tmp_path / "reports", ["html"])
+        text = (tmp_path / "reports" / "leaderboard.html").read_text()
+        assert "train.parquet is damaged" in text
+        assert "ALPHA" in text
+
+
+def test_learning_curves_are_those_of_meta_training(tmp_path):
+    path = write_run(tmp_path, "alpha", curve=1000)
+    frames = load(tmp_path)
+    curves, problems = learning_curves(frames, [0])
+    assert problems == ()
+    frame = pd.read_parquet(path / "train.parquet").query("stage == 'meta-train'")
+    loss = frame[frame["name"] == "loss"]
+    assert curves[0]["loss"].shape == (2, BINS)
+    assert curves[0]["loss"][1] == pytest.approx(loss["value"].to_numpy().reshape(BINS, -1).mean(axis=1))
+    assert curves[0]["loss"][0] == pytest.approx(loss["step"].to_numpy().reshape(BINS, -1).mean(axis=1))
+    looks = frame[frame["name"] == "validation"]
+    assert curves[0]["validation"][1] == pytest.approx(looks["value"].to_numpy())
+
+
+def test_without_validation_the_stage_is_not_that_of_a_shared_generator(tmp_path):
+    path = write_run(tmp_path, "alpha", curve=50)
+    frame = pd.read_parquet(path / "train.parquet").query("name == 'loss'").iloc[::-1]
+    frame.loc[frame["step"] == 3, "value"] = np.nan
+    frame.to_parquet(path / "train.parquet", index=False)
+    curves, _ = learning_curves(load(tmp_path), [0])
+    assert set(curves[0]) == {"loss"}
+    assert curves[0]["loss"].shape == (2, 49)
+    assert curves[0]["loss"][1].max() < 4
+    frame[frame["stage"] == "generator-x"].to_parquet(path / "train.parquet", index=False)
+    assert learning_curves(load(tmp_path), [0])[0] == {0: {}}
+
+
+def test_nothing_to_report(tmp_path):
+    with pytest.raises(BenchError, match="no readable run"):
+        write_report(tmp_path, tmp_path / "reports")
+    assert not (tmp_path / "reports").exists()
+
+
+def test_published_numbers_stand_beside_ours(tmp_path):
+    write_run(tmp_path / "runs", "umtra-maml", 0.8, tasks=1000)
+    write_report(tmp_path / "runs", tmp_path / "reports", ["md", "csv"])
+    text = (tmp_path / "reports" / "leaderboard.md").read_text()
+    assert re.search(r"Table 1: 81\.91 ± 0\.58 \(ours [+−]\d\.\d\d\)", text)
+    frame = pd.read_csv(tmp_path / "reports" / "leaderboard.csv")
+    assert list(frame["published_accuracy"]) == pytest.approx([0.8191, 0.9458])
+
+
+def test_terminal(example, tmp_path):
+    frames = load(example / "runs")
+    board = shown(to_terminal(build(frames)))
+    for text in ("ALPHA-ONE", "Ceilings", "diverged", "different budgets"):
+        assert text in board
+    assert "tasks and seeds" in shown(comparison_table(compare("alpha-one", "beta", frames)))
+    write_baseline(frames, tmp_path / "base.parquet")
+    assert "OK" in shown(gate_table(check(frames, tmp_path / "base.parquet")))
