@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from bench.allocator import keep_temporaries
 from bench.errors import BenchError
 
 app = typer.Typer(
@@ -19,14 +20,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-tasks_app = typer.Typer(help="The sealed evaluation tasks as files that any code can read.", no_args_is_help=True)
+tasks_app = typer.Typer(
+    help="The sealed evaluation tasks as files that any code can read.", no_args_is_help=True
+)
 app.add_typer(tasks_app, name="tasks")
 
 Methods = Annotated[
     str | None,
-    typer.Option("--methods", "-m", help="Families, exact names or globs, comma-separated: lasium,'umtra-*'."),
+    typer.Option(
+        "--methods", "-m", help="Families, exact names or globs, comma-separated: lasium,'umtra-*'."
+    ),
 ]
-DatasetOption = Annotated[str | None, typer.Option("--dataset", "-d", help="A name from 'bench list datasets'.")]
+DatasetOption = Annotated[
+    str | None, typer.Option("--dataset", "-d", help="A name from 'bench list datasets'.")
+]
 Shots = Annotated[str | None, typer.Option(help="Support images per class, comma-separated: 1,5.")]
 Seeds = Annotated[str, typer.Option(help="Training seeds, comma-separated: 0,1,2.")]
 BudgetOption = Annotated[str | None, typer.Option(help="How long to train: smoke, quick or paper.")]
@@ -34,7 +41,10 @@ Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Out = Annotated[Path, typer.Option(help="Folder of run records.")]
 Experiment = Annotated[str | None, typer.Option(help="A table of a paper, from 'bench list experiments'.")]
 References = Annotated[
-    bool, typer.Option("--references/--no-references", help="Also run the floors and ceilings of every leaderboard.")
+    bool,
+    typer.Option(
+        "--references/--no-references", help="Also run the floors and ceilings of every leaderboard."
+    ),
 ]
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", envvar="BENCH_DATA", help="Folder with the raw data of datasets.")
@@ -58,7 +68,9 @@ def _numbers(text: str | None, flag: str, example: str) -> tuple[int, ...] | Non
     except ValueError:
         values = ()
     if not values or min(values) < 0:
-        raise BenchError(f"{flag} takes whole numbers separated by commas, for example {flag} {example}, not {text!r}")
+        raise BenchError(
+            f"{flag} takes whole numbers separated by commas, for example {flag} {example}, not {text!r}"
+        )
     return values
 
 
@@ -79,7 +91,9 @@ def _request(
     from bench.plan import Request
 
     if methods is None and experiment is None:
-        raise BenchError("nothing to run: give --methods, for example --methods lasium,umtra, or --experiment")
+        raise BenchError(
+            "nothing to run: give --methods, for example --methods lasium,umtra, or --experiment"
+        )
     return Request(
         methods=methods,
         dataset=dataset,
@@ -107,7 +121,7 @@ def run(
     references: References = True,
     device: Device = "auto",
     workers: Annotated[int, typer.Option(min=1, help="Runs at a time, each in a process of its own.")] = 1,
-    time_limit: Annotated[float | None, typer.Option(min=1, help="Minutes a single run may take.")] = None,
+    time_limit: Annotated[float | None, typer.Option(min=0.01, help="Minutes a single run may take.")] = None,
     data_dir: DataDir = None,
     out: Out = Path("runs"),
     overrides: Overrides = None,
@@ -136,7 +150,18 @@ def run(
 
     limit = None if time_limit is None else 60 * time_limit
     request = _request(
-        methods, dataset, shots, seeds, budget, experiment, references, data_dir, out, overrides, device, limit
+        methods,
+        dataset,
+        shots,
+        seeds,
+        budget,
+        experiment,
+        references,
+        data_dir,
+        out,
+        overrides,
+        device,
+        limit,
     )
     with Reporter() as reporter:
         ready = session.prepare(request, default_cache(), reporter, workers)
@@ -148,7 +173,9 @@ def run(
         console.print(to_terminal(build(frames)))
     unfinished = [one for one in outcomes if one.status != "done"]
     for one in unfinished:
-        console.print(f"{one.run.name}, seed {one.run.seed}: {one.status}: {one.reason}", markup=False, soft_wrap=True)
+        console.print(
+            f"{one.run.name}, seed {one.run.seed}: {one.status}: {one.reason}", markup=False, soft_wrap=True
+        )
     console.print(
         f"{len(finished)} of {len(outcomes)} runs done; records in {out}; 'bench report --out reports' writes the leaderboard",
         markup=False,
@@ -193,8 +220,12 @@ def plan(
 
 @app.command("list")
 def list_(
-    what: Annotated[str, typer.Argument(help="methods, datasets, budgets, experiments, or any other group.")] = "all",
-    long: Annotated[bool, typer.Option("--long", help="Also licence, citation and where to get a dataset.")] = False,
+    what: Annotated[
+        str, typer.Argument(help="methods, datasets, budgets, experiments, or any other group.")
+    ] = "all",
+    long: Annotated[
+        bool, typer.Option("--long", help="Also licence, citation and where to get a dataset.")
+    ] = False,
 ) -> None:
     """List what can be named: methods, datasets, budgets, learners, backbones, generators, experiments.
 
@@ -230,20 +261,25 @@ def prepare(
 
       bench prepare folder --data-dir photos dataset.name=photos dataset.size=84
     """
-    from bench.datasets.prepare import default_cache
     from bench.config import dataset_values, parse_overrides
+    from bench.datasets.prepare import default_cache
     from bench.progress import Reporter
     from bench.run import open_dataset
 
     with Reporter() as reporter:
         values = dataset_values(name, parse_overrides(overrides or ()), data_dir)
         if download:
+            from importlib import import_module
+
             from bench.config import resolve
 
             target = data_dir or Path("data")
-            fetch = getattr(resolve(values["dataset"]["_target_"]), "download", None)
+            module = import_module(resolve(values["dataset"]["_target_"]).__module__)
+            fetch = getattr(module, "download", None)
             if fetch is None:
-                raise BenchError(f"dataset {name!r} has no download; 'bench list datasets --long' says where to get it")
+                raise BenchError(
+                    f"dataset {name!r} has no download; 'bench list datasets --long' says where to get it"
+                )
             fetch(target, progress=reporter)
             values["dataset"]["data_dir"] = str(target)
         dataset = open_dataset(values, default_cache(), reporter)
@@ -254,7 +290,9 @@ def prepare(
             f"{dataset.name} {split.name}: {len(split)} images of {len(split.class_names)} classes, "
             f"{height}x{width}x{channels}"
         )
-    console.print(f"content {dataset.content_hash[:16]}, prepared in {dataset.folder}", markup=False, soft_wrap=True)
+    console.print(
+        f"content {dataset.content_hash[:16]}, prepared in {dataset.folder}", markup=False, soft_wrap=True
+    )
 
 
 @app.command()
@@ -279,11 +317,13 @@ def show(
       bench show lasium-ro-vae-maml --dataset omniglot --data-dir DIR --to tasks.png
     """
     from bench.progress import Reporter
-
+    from bench.datasets.prepare import default_cache
     from bench.session import invent_tasks
     from bench.showing import save_task_sheet
 
-    request = _request(method, dataset, None, str(seed), budget, None, False, data_dir, out, overrides, device)
+    request = _request(
+        method, dataset, None, str(seed), budget, None, False, data_dir, out, overrides, device
+    )
     path = to or Path(f"{method}.png")
     with Reporter() as reporter:
         name, invented = invent_tasks(request, tasks, default_cache(), reporter)
@@ -295,7 +335,9 @@ def show(
 def report(
     runs: Annotated[Path, typer.Option(help="Folder of run records.")] = Path("runs"),
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("reports"),
-    format: Annotated[str, typer.Option("--format", help="md, html, tex, csv, png; comma-separated.")] = "md,html,tex,csv,png",
+    format: Annotated[
+        str, typer.Option("--format", help="md, html, tex, csv, png; comma-separated.")
+    ] = "md,html,tex,csv,png",
 ) -> None:
     """Write the leaderboard of all finished runs: tables with intervals, seed spread and ties, and figures.
 
@@ -343,7 +385,9 @@ def compare(
 def check(
     baseline: Annotated[Path, typer.Option(help="The baseline file.")],
     runs: Annotated[Path, typer.Option(help="Folder of run records.")] = Path("runs"),
-    update: Annotated[bool, typer.Option("--update", help="Write the baseline from the runs instead.")] = False,
+    update: Annotated[
+        bool, typer.Option("--update", help="Write the baseline from the runs instead.")
+    ] = False,
     margin: Annotated[
         float | None, typer.Option(min=0, help="Points of accuracy a method may lose; kept in the baseline.")
     ] = None,
@@ -393,9 +437,9 @@ def tasks_export(
 
       bench tasks export omniglot-5way-1shot.parquet --dataset omniglot --data-dir DIR --shot 1
     """
+    from bench.config import dataset_values, parse_overrides
     from bench.contracts import TaskSpec
     from bench.datasets.prepare import default_cache
-    from bench.config import dataset_values, parse_overrides
     from bench.progress import Reporter
     from bench.run import open_dataset
     from bench.tasks.manifest import draw
@@ -405,7 +449,9 @@ def tasks_export(
         opened = open_dataset(values, default_cache(), reporter)
     manifest = draw(opened, split, TaskSpec(way, shot, query), tasks, seed)
     manifest.save(to)
-    _console().print(f"wrote {to}: {tasks} tasks, {manifest.spec}, SHA-256 {manifest.sha256}", markup=False, soft_wrap=True)
+    _console().print(
+        f"wrote {to}: {tasks} tasks, {manifest.spec}, SHA-256 {manifest.sha256}", markup=False, soft_wrap=True
+    )
 
 
 @tasks_app.command("verify")
@@ -421,8 +467,8 @@ def tasks_verify(
 
       bench tasks verify omniglot-5way-1shot.parquet --dataset omniglot --data-dir DIR
     """
-    from bench.datasets.prepare import default_cache
     from bench.config import dataset_values, parse_overrides
+    from bench.datasets.prepare import default_cache
     from bench.progress import Reporter
     from bench.run import open_dataset
     from bench.tasks.manifest import load
@@ -431,20 +477,27 @@ def tasks_verify(
     values = dataset_values(dataset or manifest.dataset, parse_overrides(overrides or ()), data_dir)
     with Reporter() as reporter:
         manifest.verify(open_dataset(values, default_cache(), reporter))
-    _console().print(f"{file} is whole: {manifest.tasks} tasks, {manifest.spec}, SHA-256 {manifest.sha256}", markup=False, soft_wrap=True)
+    _console().print(
+        f"{file} is whole: {manifest.tasks} tasks, {manifest.spec}, SHA-256 {manifest.sha256}",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def main() -> None:
     """Entry point: one sentence and exit code 2 for what the user can mend, 130 for Ctrl-C."""
+    keep_temporaries()
     # Typer used to build on click and now carries its own copy; both have this class there.
-    usage_error = typer.BadParameter.__mro__[2]
+    usage_error: type[Any] = typer.BadParameter.__mro__[2]
     try:
         code = app(standalone_mode=False)
     except BenchError as error:
         sys.stderr.write(f"error: {error}\n")
         code = 2
     except usage_error as error:
-        sys.stderr.write(f"error: {error.format_message()} 'bench --help' and 'bench COMMAND --help' show what there is\n")
+        sys.stderr.write(
+            f"error: {error.format_message()} 'bench --help' and 'bench COMMAND --help' show what there is\n"
+        )
         code = error.exit_code
     except (typer.Abort, KeyboardInterrupt):
         sys.stderr.write("interrupted; run the same command again to go on\n")

@@ -17,13 +17,24 @@ from bench import catalogue
 from bench.catalogue import RESERVED, Variant
 from bench.errors import BenchError, did_you_mean
 
-FLAGS = {"dataset": "--dataset", "method": "--methods", "budget": "--budget", "shots": "--shots", "seed": "--seeds"}
+FLAGS = {
+    "dataset": "--dataset",
+    "method": "--methods",
+    "budget": "--budget",
+    "shots": "--shots",
+    "seed": "--seeds",
+}
 """Keys that have a flag of their own, and so are not accepted as overrides."""
 
 UNNAMED = (
     *("way", "query", "split", "evaluation_seed"),  # the manifest tells these apart
     *("dataset.name", "dataset.path", "dataset.splits", "dataset.data_dir"),  # the content hash does
-    *("budget.evaluation_tasks", "budget.checkpoint_seconds", "budget.validate_every", "budget.validation_tasks"),
+    *(
+        "budget.evaluation_tasks",
+        "budget.checkpoint_seconds",
+        "budget.validate_every",
+        "budget.validation_tasks",
+    ),
 )
 """Overrides that do not make a run another row of a leaderboard."""
 
@@ -135,7 +146,9 @@ def compose(
     chosen = [o for o in overrides if o.is_group and o.key in used]
     staged = _hydra({**base, **{o.key: o for o in chosen}}.values()) if chosen else before
     used = used_groups(staged)
-    applied = [o for o in overrides if o.is_group and o.key in used or not o.is_group and _applies(o, staged, used)]
+    applied = [
+        o for o in overrides if (o.is_group and o.key in used) or (not o.is_group and _applies(o, staged, used))
+    ]
     for override in applied:
         if not override.is_group:
             _check_type(override, staged)
@@ -169,7 +182,9 @@ def dataset_values(name: str, overrides: Sequence[Override], data_dir: Any = Non
     known = [key for key in _leaves(values) if key.startswith("dataset.")]
     for override in overrides:
         if override.key not in known:
-            raise BenchError(f"dataset {name!r} has no setting {override.key!r}.{did_you_mean(override.key, known)}")
+            raise BenchError(
+                f"dataset {name!r} has no setting {override.key!r}.{did_you_mean(override.key, known)}"
+            )
         _check_type(override, values)
     values = _hydra([Override("dataset", f"dataset={name}"), *overrides])
     if data_dir is not None and "data_dir" in values["dataset"]:
@@ -177,7 +192,9 @@ def dataset_values(name: str, overrides: Sequence[Override], data_dir: Any = Non
     return values
 
 
-def check_overrides(overrides: Sequence[Override], variants: Sequence[Variant], dataset: str, budget: str) -> None:
+def check_overrides(
+    overrides: Sequence[Override], variants: Sequence[Variant], dataset: str, budget: str
+) -> None:
     """Refuse, with a suggestion, an override that fits none of the methods."""
     known: set[str] = set()
     choices = {o.key: o for o in overrides if o.is_group}
@@ -342,8 +359,14 @@ def _check_type(override: Override, values: Mapping[str, Any]) -> None:
         kinds = (str,), "a word"
     else:
         kinds = (type(default),), f"a {type(default).__name__}"
-    if isinstance(given, bool) and not isinstance(default, bool) or not isinstance(given, (*kinds[0], type(None))):
-        raise BenchError(f"{override.text!r}: {override.key} takes {kinds[1]} (default {default!r}), not {given!r}")
+    if (
+        (isinstance(given, bool)
+        and not isinstance(default, bool))
+        or not isinstance(given, (*kinds[0], type(None)))
+    ):
+        raise BenchError(
+            f"{override.text!r}: {override.key} takes {kinds[1]} (default {default!r}), not {given!r}"
+        )
 
 
 def _parsed(override: Override) -> Any:
@@ -353,7 +376,9 @@ def _parsed(override: Override) -> Any:
     try:
         return OverridesParser.create().parse_override(override.text).value()
     except HydraException as error:
-        raise BenchError(f"{override.text!r} cannot be read: put quotes round a value with special characters") from error
+        raise BenchError(
+            f"{override.text!r} cannot be read: put quotes round a value with special characters"
+        ) from error
 
 
 def _check_schema(values: Mapping[str, Any]) -> None:
@@ -370,4 +395,6 @@ def _check_schema(values: Mapping[str, Any]) -> None:
 def _named(name: str, overrides: Sequence[Override], separator: str = ",") -> str:
     """``lasium-ro-vae-maml,alpha=0.4``: a run with changed settings is another row, and says so in its name."""
     own = ("method.", "dataset.", "budget.")
-    return separator.join([name, *sorted(o.text.split(".", 1)[1] if o.text.startswith(own) else o.text for o in overrides)])
+    return separator.join(
+        [name, *sorted(o.text.split(".", 1)[1] if o.text.startswith(own) else o.text for o in overrides)]
+    )

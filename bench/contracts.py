@@ -198,4 +198,3 @@ class Context:
         if self.notes is None:
             self.notes = {}
         self.notes.update(facts)
-

@@ -11,11 +11,11 @@ from rich.table import Table
 from bench import config
 from bench import run as running
 from bench.artifacts import content_key
+from bench.contracts import TaskSpec
 from bench.datasets.prepare import default_cache
 from bench.plan import Request, planned_runs, run_configs
 from bench.progress import Reporter
 from bench.tasks.manifest import draw
-from bench.contracts import TaskSpec
 
 
 def explain(request: Request, settings: bool = False) -> Iterator[str | Table]:

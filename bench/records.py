@@ -1,11 +1,11 @@
 """What a run leaves on disk, versioned and written atomically. Imports no torch.
 
-    <out>/<dataset>/<method>/<seed>-<key8>/
-        run.json             everything about the run: config, status, environment, timings, results
-        tasks.parquet        one row per evaluation task: manifest, shot, task, correct, total
-        train.parquet        learning curves, long format: stage, step, name, value
-        weights.safetensors  the trained learner (the completed checkpoint)
-        log.txt
+<out>/<dataset>/<method>/<seed>-<key8>/
+    run.json             everything about the run: config, status, environment, timings, results
+    tasks.parquet        one row per evaluation task: manifest, shot, task, correct, total
+    train.parquet        learning curves, long format: stage, step, name, value
+    weights.safetensors  the trained learner (the completed checkpoint)
+    log.txt
 """
 
 from __future__ import annotations
@@ -112,7 +112,9 @@ def read_record(folder: Path) -> RunRecord:
             raise ValueError(f"unknown status {value['status']!r}")
         return RunRecord(**kept)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BenchError(f"{path} is damaged ({type(error).__name__}: {error}); delete its folder and run again") from error
+        raise BenchError(
+            f"{path} is damaged ({type(error).__name__}: {error}); delete its folder and run again"
+        ) from error
 
 
 def run_folders(out: Path) -> Iterator[Path]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -68,7 +67,9 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def seal_manifests(dataset: Dataset, values: Mapping[str, Any], shots: Sequence[int], out: Path) -> dict[Path, Manifest]:
+def seal_manifests(
+    dataset: Dataset, values: Mapping[str, Any], shots: Sequence[int], out: Path
+) -> dict[Path, Manifest]:
     """The evaluation tasks of a request, one manifest a shot: drawn, and kept as files below ``out``.
 
     A file that is there already must hold exactly the tasks that would be drawn now.
@@ -95,7 +96,9 @@ def open_dataset(values: Mapping[str, Any], cache: Path, progress: ProgressCallb
     return load_dataset(config.build(values["dataset"], values), cache, progress)
 
 
-def training_images(run: PlannedRun, dataset: Dataset, device: torch.device) -> UnlabelledImages | LabelledImages:
+def training_images(
+    run: PlannedRun, dataset: Dataset, device: torch.device
+) -> UnlabelledImages | LabelledImages:
     """The meta-train split as this method may see it: only supervised methods get labels."""
     split = dataset.splits["train"]
     return split.labelled(device) if run.variant.supervised else split.unlabelled(device)
@@ -218,7 +221,9 @@ class _Execution:
             return None
         spec = TaskSpec(self.run.values["way"], 1, self.run.values["train"]["query"])
         try:
-            tasks = manifests.draw(dataset, "val", spec, budget.validation_tasks, self.run.values["evaluation_seed"])
+            tasks = manifests.draw(
+                dataset, "val", spec, budget.validation_tasks, self.run.values["evaluation_seed"]
+            )
         except BenchError:
             return None  # too few meta-validation classes for such a task: there is no curve then
         return validation_monitor(split.labelled(self.device), tasks, self.device)
@@ -357,7 +362,9 @@ def environment(device: torch.device) -> dict[str, Any]:
     }
 
 
-def _curve(stage: str, losses: Sequence[float], validation: Sequence[Sequence[float]]) -> list[tuple[str, int, str, float]]:
+def _curve(
+    stage: str, losses: Sequence[float], validation: Sequence[Sequence[float]]
+) -> list[tuple[str, int, str, float]]:
     rows = [(stage, step + 1, "loss", value) for step, value in enumerate(losses)]
     return rows + [(stage, int(step), "validation", value) for step, value in validation]
 
@@ -388,9 +395,9 @@ def _peak_memory_mib(device: torch.device) -> float | None:
                 return round(int(line.split()[1]) / 1024, 1)
     except OSError:
         pass
-    if sys.platform != "win32":
+    try:
         import resource
-
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return round(peak / (2**20 if sys.platform == "darwin" else 1024), 1)
-    return None
+    except ImportError:  # not a Unix
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if platform.system() == "Darwin" else 1024), 1)

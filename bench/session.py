@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
 from concurrent.futures import Future, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +55,15 @@ def prepare(request: Request, cache: Path, reporter: Reporter, workers: int = 1)
     runs = planned_runs(configs, dataset.content_hash, request.seeds, request.out)
     threads = max(1, (os.cpu_count() or 1) // workers) if workers > 1 else None
     jobs = tuple(
-        Job(run, tuple(manifests), cache, request.out / "artifacts", request.device, threads, request.time_limit)
+        Job(
+            run,
+            tuple(manifests),
+            cache,
+            request.out / "artifacts",
+            request.device,
+            threads,
+            request.time_limit,
+        )
         for run in runs
     )
     return Session(tuple(runs), manifests, jobs)
@@ -68,7 +75,9 @@ def invent_tasks(request: Request, count: int, cache: Path, reporter: Reporter) 
     device = running.resolve_device(request.device)
     method = config.build(one.values["method"], one.values)
     if not hasattr(method, "sampler"):
-        raise BenchError(f"{one.method_name} invents no tasks; 'bench show' takes methods such as 'umtra-maml'")
+        raise BenchError(
+            f"{one.method_name} invents no tasks; 'bench show' takes methods such as 'umtra-maml'"
+        )
     dataset = running.open_dataset(one.values, cache, reporter)
     planned = planned_runs([one], dataset.content_hash, request.seeds, request.out)[0]
     budget = Budget(**one.values["budget"])
@@ -113,7 +122,9 @@ def execute(session: Session, reporter: Reporter, workers: int = 1) -> list[Outc
                 index = pending[future]
                 outcomes[index] = _outcome(session.runs[index], future)
                 run = session.runs[index]
-                reporter.say(f"[{index + 1}/{len(session.jobs)}] {run.name} seed {run.seed}: {describe(outcomes[index])}")
+                reporter.say(
+                    f"[{index + 1}/{len(session.jobs)}] {run.name} seed {run.seed}: {describe(outcomes[index])}"
+                )
         except KeyboardInterrupt:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
@@ -148,7 +159,10 @@ def _outcome(run: PlannedRun, future: Future[RunRecord]) -> Outcome:
         record = future.result()
     except Exception as error:
         reason = str(error) or type(error).__name__
-        return Outcome(run, "failed", reason if isinstance(error, BenchError) else f"{type(error).__name__}: {reason}", None)
+        return Outcome(
+            run,
+            "failed",
+            reason if isinstance(error, BenchError) else f"{type(error).__name__}: {reason}",
+            None,
+        )
     return Outcome(run, record.status, record.reason, record)
-
-

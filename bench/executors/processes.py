@@ -11,6 +11,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, ParamSpec, TypeVar
 
+from bench.allocator import keep_temporaries
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -69,6 +71,7 @@ class ProcessPerTaskExecutor(Executor):
 
 
 def _work(sender: Connection, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    keep_temporaries()
     try:
         sender.send((True, fn(*args, **kwargs)))
     except KeyboardInterrupt:

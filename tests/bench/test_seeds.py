@@ -24,7 +24,11 @@ def test_values_do_not_depend_on_the_process_or_its_hash_seed():
     code = "from bench.seeds import Seed; print(Seed(7).at('tasks', 3, 'x').value())"
     values = {
         subprocess.run(
-            [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
+            [sys.executable, "-c", code],
+            env={"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout.strip()
         for seed in ("0", "1", "12345")
     }

@@ -30,10 +30,23 @@ def wheel(tmp_path_factory):
 def test_it_holds_the_packages_and_their_data_only(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     top = {name.split("/")[0] for name in names}
-    assert {name for name in top if not name.endswith(".dist-info")} == {"bench", "methods", "baselines", "configs"}
-    sources = [path for package in ("bench", "methods", "baselines", "configs") for path in (ROOT / package).rglob("*")]
+    assert {name for name in top if not name.endswith(".dist-info")} == {
+        "bench",
+        "methods",
+        "baselines",
+        "configs",
+    }
+    sources = [
+        path
+        for package in ("bench", "methods", "baselines", "configs")
+        for path in (ROOT / package).rglob("*")
+    ]
     kept = {".py", ".yaml", ".csv", ".json", ".j2", ".typed", ".css"}
-    expected = {str(path.relative_to(ROOT)) for path in sources if path.suffix in kept and "__pycache__" not in path.parts}
+    expected = {
+        str(path.relative_to(ROOT))
+        for path in sources
+        if path.suffix in kept and "__pycache__" not in path.parts
+    }
     assert expected <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
@@ -48,7 +61,9 @@ def test_it_works_in_a_clean_environment_outside_the_checkout(wheel, tmp_path):
     environment = {**os.environ, "PYTHONPATH": lent}
 
     def output(*command):
-        result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        result = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
         assert result.returncode == 0, result.stderr
         return result.stdout
 

@@ -1,0 +1,86 @@
+"""What every meta-learner trained on a stream of tasks shares: its seeds, its optimiser, its loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from bench.backbones import Backbone, ImageShape, Params
+from bench.contracts import Context, Learner, Tasks, TaskSampler, TaskSpec
+from bench.errors import BenchError
+from bench.training import train
+
+
+def initial_params(backbone: Backbone, shape: ImageShape, outputs: int | None, context: Context) -> Params:
+    """Weights drawn on the CPU from the run's seed ``init``, so that they do not depend on the device."""
+    params = backbone.init(context.seed.at("init").generator(), shape, outputs)
+    return {name: value.to(context.device) for name, value in params.items()}
+
+
+def image_shape(sampler: TaskSampler, spec: TaskSpec, context: Context) -> ImageShape:
+    """(C, H, W) of a sampler's images, from one task drawn aside."""
+    one = sampler.sample(1, spec, context.seed.at("image-shape").generator(context.device))
+    channels, height, width = one.support.shape[-3:]
+    return channels, height, width
+
+
+def meta_train(
+    gradient: Callable[[Tasks], tuple[Tensor, Mapping[str, Tensor]]],
+    params: Params,
+    buffers: Mapping[str, Tensor],
+    sampler: TaskSampler,
+    spec: TaskSpec,
+    context: Context,
+    meta_batch: int,
+    meta_lr: float,
+    learner: Callable[[], Learner],
+) -> None:
+    """Train ``params`` in place for ``context.budget.meta_iterations`` meta-batches.
+
+    ``gradient(tasks)`` returns the loss (a detached scalar) and its gradient, and may update ``buffers``.
+    Adam with betas 0.9 and 0.999 and eps 1e-7, the defaults of the authors' Keras; no decay, no clipping
+    (their clipped gradients were never applied). Meta-iteration i draws its tasks from the seed ``meta-train,
+    i``, whatever was drawn before it: a resumed training is the same training.
+    """
+    optimizer = torch.optim.Adam(list(params.values()), lr=meta_lr, betas=(0.9, 0.999), eps=1e-7)
+    rng = torch.Generator(device=context.device)
+
+    def step(i: int) -> Tensor:
+        rng.manual_seed(context.seed.at("meta-train", i).value())
+        loss, grads = gradient(sampler.sample(meta_batch, spec, rng))
+        for name, value in params.items():
+            value.grad = grads[name]
+        optimizer.step()
+        return loss
+
+    train(
+        step,
+        {**params, **buffers},
+        optimizer,
+        context.budget.meta_iterations,
+        context.checkpoint,
+        context.progress,
+        "meta-train",
+        learner,
+        context.monitor,
+        context.budget.validate_every,
+    )
+
+
+def chunk_size(tasks_on_cpu: int, shape: ImageShape, device: torch.device) -> int:
+    """How many tasks to answer at once: as many as stay in the cache of a CPU, enough to fill a GPU.
+
+    ``tasks_on_cpu`` is the measured best for 28x28 images; larger images take proportionally fewer tasks.
+    """
+    base = tasks_on_cpu if device.type == "cpu" else 128
+    return max(1, base * 28 * 28 // (shape[1] * shape[2]))
+
+
+def check_training(name: str, meta_lr: float, meta_batch: int) -> None:
+    """The settings that all meta-learners have."""
+    if not meta_lr > 0:
+        raise BenchError(f"{name}.meta_lr must be above 0, not {meta_lr}")
+    if meta_batch < 1:
+        raise BenchError(f"{name}.meta_batch must be at least 1, not {meta_batch}")

@@ -1,0 +1,211 @@
+"""Names, overrides and types: what a user can mistype, and what the answer is."""
+
+import pytest
+
+from bench import catalogue, config
+from bench.config import build, check_overrides, compose, parse_overrides
+from bench.errors import BenchError
+from bench.plan import Request, planned_runs, run_configs, run_key
+
+
+def variant(name):
+    return catalogue.variants()[name]
+
+
+def names(text, dataset="glyphs"):
+    return [one.name for one in catalogue.expand(text, dataset)]
+
+
+def test_families_exact_names_and_globs_expand_in_order_and_once():
+    assert names("lasium,umtra") == ["lasium-ro-vae-maml", "lasium-oc-vae-protonet", "umtra-maml"]
+    assert names("umtra-maml,umtra") == ["umtra-maml"]
+    assert names("lasium-*-protonet") == [f"lasium-{s}-vae-protonet" for s in ("n", "ro", "oc")]
+    assert names("supervised") == ["supervised-maml", "supervised-protonet"]
+
+
+def test_every_leaderboard_shows_floors_and_ceilings():
+    shown = {one.name for one in catalogue.references()}
+    assert shown == {"chance", "pixels", "scratch", "supervised-maml", "supervised-protonet"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("lasum", "unknown method 'lasum'. Did you mean 'lasium'?"),
+        ("lasium-ro-vae-mamml", "Did you mean 'lasium-ro-vae-maml'?"),
+        ("nothing-*", "no method matches 'nothing-*'"),
+        ("", "no methods given"),
+    ],
+)
+def test_unknown_methods_get_a_suggestion(text, expected):
+    with pytest.raises(BenchError) as error:
+        names(text)
+    assert expected in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        ({"dataset": "omniglott"}, "unknown dataset 'omniglott'. Did you mean 'omniglot'?"),
+        ({"budget": "quik"}, "unknown budget 'quik'. Did you mean 'quick'?"),
+        (
+            {"overrides": ("method.alhpa=0.4",)},
+            "no setting 'method.alhpa' in the chosen methods. Did you mean 'method.alpha'?",
+        ),
+        ({"overrides": ("backbone=conv5",)}, "unknown backbone 'conv5'. Did you mean 'conv4'?"),
+        ({"overrides": ("method.alpha=big",)}, "method.alpha takes a number (default 0.2), not 'big'"),
+        (
+            {"overrides": ("learner.inner_steps=2.5",)},
+            "learner.inner_steps takes an integer (default 5), not 2.5",
+        ),
+        ({"overrides": ("learner.inner_steps=true",)}, "takes an integer"),
+        ({"overrides": ("method.noise_is_variance=1",)}, "takes true or false"),
+        ({"overrides": ("alpha",)}, "'alpha' is not an override; write key=value"),
+        ({"overrides": ("budget=quick",)}, "use the flag --budget quick"),
+        ({"overrides": ("method.strategy=n",)}, "the name 'lasium-ro-vae-maml' fixes method.strategy=ro"),
+        ({"overrides": ("method.alpha={",)}, "cannot be read"),
+        ({"experiment": "table99", "methods": None}, "unknown experiment 'table99'"),
+        ({"shots": (0,)}, "--shots takes numbers of at least 1"),
+    ],
+)
+def test_mistakes_are_one_sentence(request_, expected):
+    with pytest.raises(BenchError) as error:
+        run_configs(Request(**{"methods": "lasium-ro-vae-maml", "references": False, **request_}))
+    assert expected in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_an_override_applies_to_the_methods_that_have_it_and_names_their_rows():
+    configs = run_configs(Request(methods="lasium-ro-vae-maml,umtra-maml", overrides=("method.alpha=0.4",)))
+    rows = {one.variant.name: one for one in configs}
+    assert rows["lasium-ro-vae-maml"].values["method"]["alpha"] == 0.4
+    assert rows["lasium-ro-vae-maml"].method_name == "lasium-ro-vae-maml,alpha=0.4"
+    assert rows["umtra-maml"].method_name == "umtra-maml"
+    assert "alpha" not in rows["umtra-maml"].values["method"]
+
+
+def test_an_override_that_changes_nothing_makes_no_other_row():
+    one = run_configs(
+        Request(methods="lasium-ro-vae-maml", overrides=("method.alpha=0.2",), references=False)
+    )[0]
+    assert one.method_name == "lasium-ro-vae-maml"
+
+
+def test_the_dataset_recommends_backbone_and_inner_rate_and_the_user_has_the_last_word():
+    small = compose(variant("umtra-maml"), "glyphs", "quick").values
+    large = compose(variant("umtra-maml"), "grocery84", "quick").values
+    assert (small["backbone"]["stride"], small["learner"]["inner_lr"]) == (2, 0.4)
+    assert (large["backbone"]["stride"], large["learner"]["inner_lr"]) == (1, 0.05)
+    chosen = compose(variant("umtra-maml"), "glyphs", "quick", parse_overrides(["backbone=conv4"]))
+    assert chosen.values["backbone"]["stride"] == 1
+    assert chosen.method_name == "umtra-maml,backbone=conv4"
+
+
+def test_an_override_after_a_group_choice_reaches_the_chosen_option():
+    overrides = parse_overrides(["backbone=conv4", "backbone.filters=32"])
+    assert compose(variant("umtra-maml"), "glyphs", "quick", overrides).values["backbone"]["filters"] == 32
+
+
+def test_only_what_can_change_a_result_changes_the_key():
+    def key(method="lasium-ro-vae-maml", seed=0, content="c", budget="quick", **more):
+        overrides = parse_overrides(f"{name.replace('__', '.')}={value}" for name, value in more.items())
+        return run_key(
+            compose(variant(method), "glyphs", budget, overrides, shots=more.pop("shots", (1,))),
+            content,
+            seed,
+        )
+
+    assert key() == key(budget__evaluation_tasks=5) == key(budget__checkpoint_seconds=1.0) == key(query=5)
+    different = [
+        key(),
+        key(seed=1),
+        key(content="d"),
+        key(budget="smoke"),
+        key(method="lasium-n-vae-maml"),
+        key(method__alpha=0.3),
+        key(learner__inner_lr=0.3),
+        key(backbone__filters=32),
+        key(generator__kl_weight=1.0),
+        key(budget__generator_epochs=9),
+        key(train__query=4),
+    ]
+    assert len(set(different)) == len(different)
+    # UMTRA has no generator, so a generator's budget is none of its business.
+    assert key("umtra-maml") == key("umtra-maml", budget__generator_epochs=9)
+
+
+def test_runs_of_one_seed_stand_together_so_that_artifacts_are_shared(tmp_path):
+    configs = run_configs(Request(methods="lasium", references=False))
+    runs = planned_runs(configs, "hash", (0, 1), tmp_path)
+    assert [run.seed for run in runs] == [0, 0, 1, 1]
+    assert all(run.folder.parent.parent == tmp_path / "glyphs" for run in runs)
+
+
+def test_only_classes_of_this_project_and_its_plugins_are_built():
+    with pytest.raises(BenchError, match="refused"):
+        build({"_target_": "subprocess.Popen", "args": "true"}, {})
+    with pytest.raises(BenchError, match="cannot be found"):
+        build({"_target_": "methods.lasium.Nothing"}, {})
+    with pytest.raises(BenchError, match="has no setting 'kk'. Did you mean 'k'"):
+        build({"_target_": "baselines.pixels.Pixels", "kk": 1}, {})
+
+
+@pytest.mark.parametrize("name", sorted(catalogue.variants()))
+def test_every_method_builds_on_every_dataset(name):
+    for dataset in catalogue.options("dataset"):
+        values = compose(variant(name), dataset, "quick").values
+        build(values["method"], values)
+        build(values["dataset"], values)
+
+
+@pytest.mark.parametrize("name", sorted(catalogue.options("experiment")))
+def test_every_experiment_composes(name):
+    configs = run_configs(Request(experiment=name))
+    assert len({one.method_name for one in configs}) == len(configs) > 1
+    for one in configs:
+        build(one.values["method"], one.values)
+
+
+def test_defaults_in_yaml_are_the_defaults_in_code():
+    """A component built from its YAML equals one built from its class alone, where every field has a default."""
+    import dataclasses
+
+    for group in ("generator", "backbone"):
+        for name in catalogue.options(group):
+            node = catalogue.raw(group, name)
+            settings = {k: v for k, v in node.items() if k not in catalogue.RESERVED}
+            fields = {f.name for f in dataclasses.fields(config.resolve(node["_target_"]))}
+            assert settings.keys() == fields, f"{group}/{name}.yaml should list every setting of its class"
+
+
+def test_a_plugin_brings_configs_and_classes(tmp_path, monkeypatch):
+    package = tmp_path / "my_plugin"
+    (package / "configs" / "method").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "configs" / "__init__.py").write_text("")
+    (package / "mine.py").write_text(
+        "from dataclasses import dataclass\n\n@dataclass\nclass Mine:\n    strength: float = 1.0\n"
+        "    def fit(self, images, spec, context): ...\n"
+    )
+    (package / "configs" / "method" / "mine.yaml").write_text(
+        "_target_: my_plugin.mine.Mine\nstrength: 2.0\n"
+    )
+    info = tmp_path / "my_plugin-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-plugin\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[bench.plugins]\nmy_plugin = my_plugin\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for cached in (catalogue.plugin_packages, catalogue.config_folders, config._hydra_texts):
+        cached.cache_clear()
+    try:
+        one = run_configs(Request(methods="mine", references=False))[0]
+        assert build(one.values["method"], one.values).strength == 2.0
+    finally:
+        monkeypatch.undo()
+        for cached in (catalogue.plugin_packages, catalogue.config_folders, config._hydra_texts):
+            cached.cache_clear()
+
+
+def test_check_overrides_accepts_what_fits_any_method():
+    both = [variant("lasium-ro-vae-maml"), variant("umtra-maml")]
+    check_overrides(parse_overrides(["method.alpha=1", "method.mask=0.3"]), both, "glyphs", "quick")

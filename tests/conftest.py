@@ -1,0 +1,32 @@
+"""One cache of prepared datasets for the whole test session, and the real images where there are some."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """Where datasets are prepared; glyphs take seconds, so once a session."""
+    chosen = os.environ.get("BENCH_TEST_CACHE")
+    return Path(chosen) if chosen else tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def glyphs(cache):
+    """The embedded dataset."""
+    from bench.datasets.glyphs import Glyphs
+    from bench.datasets.prepare import load
+
+    return load(Glyphs(), cache)
+
+
+@pytest.fixture
+def one_thread():
+    """Bit-equality between processes needs the same number of threads in each."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -1,0 +1,152 @@
+"""The main job from the command line: train, answer the sealed tasks, compare, report, gate."""
+
+import json
+import signal
+import time
+
+import pandas as pd
+import pytest
+from commands import TINY, TINY_VAE, scores
+
+FLOORS = {"chance", "pixels", "scratch", "supervised-maml", "supervised-protonet"}
+
+
+def test_train_compare_report_and_check(bench):
+    request = ("run", "--methods", "lasium,umtra", "--shots", "1,5", "--budget", "smoke", *TINY, *TINY_VAE)
+    first = bench(*request)
+    for title in ("LASIUM-RO-VAE-MAML", "LASIUM-OC-VAE-ProtoNets", "UMTRA-MAML", "Supervised ProtoNets", "Raw pixels"):
+        assert title in first.stdout
+    found = scores(bench.out)
+    assert {name.split(",")[0] for name in found} == FLOORS | {"lasium-ro-vae-maml", "lasium-oc-vae-protonet", "umtra-maml"}
+    manifests = {tuple(frame["manifest"].unique()) for frame in found.values()}
+    assert len(manifests) == 1, "every method answers the same tasks"
+    assert all(len(frame) == 40 for frame in found.values())
+    records = [json.loads(path.read_text()) for path in bench.out.glob("*/*/*/run.json")]
+    assert {record["status"] for record in records} == {"done"}
+    assert {r["method"]["name"].split(",")[0] for r in records if r["method"]["supervised"]} == {
+        "supervised-maml",
+        "supervised-protonet",
+    }
+    assert len(list((bench.out / "artifacts").glob("vae-*.safetensors"))) == 1, "one VAE serves both LASIUM methods"
+
+    again = bench(*request)
+    assert again.stderr.count("there already") == len(found)
+
+    plan = bench("plan", *request[1:])
+    assert "0 of 8 runs to do" in plan.stdout
+    assert "trained once for lasium-ro-vae-maml" in plan.stdout
+
+    report = bench("report", "--out", "reports")
+    html = (bench.folder / "reports" / "leaderboard.html").read_text()
+    assert "LASIUM-RO-VAE-MAML" in html
+    assert "http" not in html.replace("http://www.w3.org", "") or "src=" not in html
+    assert {"leaderboard.md", "leaderboard.tex", "leaderboard.csv"} <= {p.name for p in (bench.folder / "reports").iterdir()}
+    assert "leaderboard.html" in report.stdout
+
+    names = {record["method"]["name"] for record in records}
+    lasium = next(name for name in names if name.startswith("lasium-ro"))
+    umtra = next(name for name in names if name.startswith("umtra"))
+    assert "20 tasks" in bench("compare", lasium, umtra).stdout
+
+    bench("check", "--baseline", "b.parquet", "--update", "--margin", "2")
+    assert "OK" in bench("check", "--baseline", "b.parquet").stdout
+    victim = next(bench.out.glob("*/umtra-maml*/*"))
+    broken = pd.read_parquet(victim / "tasks.parquet")
+    broken["correct"] = 0
+    broken.to_parquet(victim / "tasks.parquet", index=False)
+    record = json.loads((victim / "run.json").read_text())
+    for one in record["evaluations"]:
+        one["accuracy"] = 0.0
+    (victim / "run.json").write_text(json.dumps(record))
+    assert "WORSE" in bench("check", "--baseline", "b.parquet", code=1).stdout
+
+
+def test_a_missing_shot_is_evaluated_without_training_again(bench):
+    request = ("run", "--methods", "umtra", "--no-references", "--budget", "smoke", *TINY)
+    bench(*request)
+    weights = next(bench.out.glob("*/*/*/weights.safetensors"))
+    before = weights.stat().st_mtime_ns
+    bench(*request, "--shots", "1,5")
+    assert weights.stat().st_mtime_ns == before
+    (frame,) = scores(bench.out).values()
+    assert sorted(frame["shot"].unique()) == [1, 5]
+
+
+def test_results_do_not_depend_on_order_workers_or_hash_seed(bench):
+    options = ("--no-references", "--budget", "smoke", *TINY)
+    bench("run", "--methods", "umtra-maml,umtra-protonet", *options, "--out", "a")
+    bench.environment["PYTHONHASHSEED"] = "77"
+    bench("run", "--methods", "umtra-protonet,umtra-maml", *options, "--out", "b", "--workers", "2")
+    a, b = scores(bench.folder / "a"), scores(bench.folder / "b")
+    assert a.keys() == b.keys()
+    for name in a:
+        pd.testing.assert_frame_equal(a[name], b[name])
+
+
+def _wait_for(condition, process, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "nothing happened"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("where", ["generator", "meta-training"])
+def test_a_stopped_run_goes_on_and_ends_with_the_same_scores(bench, how, where):
+    request = (
+        *("run", "--methods", "lasium-n-vae-maml", "--no-references", "--budget", "smoke", *TINY),
+        *("budget.checkpoint_seconds=0.0", "budget.meta_iterations=60"),
+        *("generator.channels=8", "generator.batch_size=256"),
+    )
+    bench(*request, "--out", "whole")
+    process = bench.start(*request, "--out", "stopped")
+    pattern = "artifacts/*.partial.safetensors" if where == "generator" else "*/*/*/weights.safetensors"
+    _wait_for(lambda: list((bench.folder / "stopped").glob(pattern)), process)
+    process.send_signal(how)
+    process.communicate(timeout=60)
+    assert process.returncode == (130 if how == signal.SIGINT else -signal.SIGKILL)
+    finished = list((bench.folder / "stopped").glob("*/*/*/tasks.parquet"))
+    assert not finished, "it was stopped too late for this test to mean anything"
+    if how == signal.SIGINT:
+        record = next((bench.folder / "stopped").glob("*/*/*/run.json"))
+        assert json.loads(record.read_text())["status"] == "interrupted"
+    bench(*request, "--out", "stopped")
+    (whole,), (resumed,) = scores(bench.folder / "whole").values(), scores(bench.folder / "stopped").values()
+    pd.testing.assert_frame_equal(whole, resumed)
+
+
+def test_two_commands_on_one_folder_share_the_work(bench):
+    request = ("run", "--methods", "lasium-n-vae-maml,umtra", "--no-references", "--budget", "smoke", *TINY, *TINY_VAE)
+    both = [bench.start(*request) for _ in range(2)]
+    results = [process.communicate(timeout=300) for process in both]
+    assert [process.returncode for process in both] == [0, 0], results
+    logs = [path.read_text() for path in bench.out.glob("*/*/*/log.txt")]
+    assert [text.count(" start ") for text in logs] == [1, 1], "each run was executed once"
+    bench(*request)
+
+
+def test_one_failing_method_neither_stops_nor_hides_the_others(bench):
+    options = ("--no-references", "--budget", "smoke", *TINY)
+    result = bench("run", "--methods", "umtra-maml,umtra-protonet", *options, "learner.inner_lr=1e30", "learner.meta_lr=1e-3", code=1)
+    assert "1 of 2 runs done" in result.stdout
+    assert "diverged" in result.stdout
+    statuses = {
+        path.parent.parent.name.split(",")[0]: json.loads(path.read_text())["status"]
+        for path in bench.out.glob("*/*/*/run.json")
+    }
+    assert statuses == {"umtra-maml": "diverged", "umtra-protonet": "done"}
+
+
+def test_a_run_over_its_time_limit_says_so_and_keeps_its_checkpoint(bench):
+    request = ("run", "--methods", "umtra", "--no-references", "--budget", "smoke", *TINY)
+    limit = ("budget.meta_iterations=100000", "budget.checkpoint_seconds=0.5", "--time-limit", "0.05")
+    result = bench(*request, *limit, code=1)
+    assert "timeout: stopped after 3 s; run again to go on" in result.stdout
+    assert list(bench.out.glob("*/*/*/weights.safetensors"))
+
+
+def test_show_draws_the_tasks_a_method_invents(bench):
+    bench("show", "umtra-maml", "--tasks", "2", "--to", "t.png")
+    assert (bench.folder / "t.png").read_bytes().startswith(b"\x89PNG")
+    assert "chance invents no tasks" in bench.error("show", "chance")

@@ -1,0 +1,291 @@
+"""The VAE: its layers, its loss, its training, and what is kept of it."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from helpers_methods import make_context, make_images
+from PIL import Image
+
+from bench.contracts import Generator, GeneratorRecipe, PosteriorEncoder
+from bench.datasets.images import UnlabelledImages
+from bench.errors import BenchError, Diverged
+from methods.generators.vae import CHUNK, VAE, Network, TrainedVAE
+
+SMALL = VAE(latent_dim=3, channels=4, batch_size=8)
+
+
+def rng(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def network_of(shape=(1, 28, 28), channels=64, latent_dim=20, affine=False) -> Network:
+    network = Network(shape, channels, latent_dim, affine)
+    network.initialise(rng())
+    return network
+
+
+def strokes(n: int = 256, seed: int = 0) -> UnlabelledImages:
+    """A bright bar on black at one of 28 heights: something with one obvious factor to learn."""
+    row = torch.randint(0, 6, (n,), generator=rng(seed))
+    pixels = torch.zeros(n, 1, 8, 8, dtype=torch.uint8)
+    for k in range(3):
+        pixels[torch.arange(n), 0, row + k] = 255
+    return UnlabelledImages(pixels, f"strokes-{n}-{seed}")
+
+
+def test_the_layers_have_the_sizes_of_the_paper():
+    sizes = []
+    network = network_of().eval()
+    for layer in (*network.encoder, *network.decoder):
+        layer.register_forward_hook(lambda _, __, out: sizes.append(tuple(out.shape[1:])))
+    mean, logvar = network.encode(torch.rand(2, 1, 28, 28))
+    logits = network.decode(mean)
+    assert mean.shape == logvar.shape == (2, 20)
+    assert logits.shape == (2, 1, 28, 28)
+    down = [(64, 14, 14), (64, 7, 7), (64, 7, 7), (64, 7, 7)]
+    up = [(64, 14, 14), (64, 28, 28), (64, 28, 28), (64, 28, 28), (1, 28, 28)]
+    assert sizes == down + up
+    # 3x3 convolutions without bias, batch norm, dense layers with bias, the output layer with bias.
+    expected = 9 * 64 + 7 * 9 * 64 * 64 + 8 * 2 * 64 + 3 * 3136 * 20 + 2 * 20 + 3136 + 9 * 64 + 1
+    assert sum(p.numel() for p in network.parameters()) == expected
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (2, 12, 20)])
+def test_other_sizes_and_channels(shape):
+    network = network_of(shape, channels=4, latent_dim=3).eval()
+    assert network.decode(network.encode(torch.rand(2, *shape))[0]).shape == (2, *shape)
+
+
+def test_the_loss_is_the_elbo_written_out_in_float64():
+    network = network_of((1, 8, 8), channels=4, latent_dim=3).double().eval()
+    x = torch.rand(5, 1, 8, 8, generator=rng(), dtype=torch.float64)
+    noise = torch.randn(5, 3, generator=rng(1), dtype=torch.float64)
+    mean, logvar = network.encode(x)
+    p = torch.sigmoid(network.decode(mean + (0.5 * logvar).exp() * noise))
+    posterior = torch.distributions.Normal(mean, (0.5 * logvar).exp())
+    prior = torch.distributions.Normal(torch.zeros(3).double(), torch.ones(3).double())
+    total = 0.0
+    for i in range(5):
+        pixels = -(x[i] * p[i].log() + (1 - x[i]) * (1 - p[i]).log()).sum()
+        kl = torch.distributions.kl_divergence(posterior, prior)[i].sum()
+        total += float((pixels + 0.05 * kl).detach())
+    assert float(network.loss(x, noise, 0.05).detach()) == pytest.approx(total / 5, rel=1e-10)
+
+
+def test_stride_2_layers_mirror_each_other():
+    """A transposed convolution is the gradient of the convolution with the same kernel."""
+    w = torch.randn(4, 3, 3, 3, generator=rng(), dtype=torch.float64)
+    x = torch.rand(1, 3, 8, 8, generator=rng(1), dtype=torch.float64, requires_grad=True)
+    y = torch.rand(1, 4, 4, 4, generator=rng(2), dtype=torch.float64)
+    (gradient,) = torch.autograd.grad((F.conv2d(x, w, stride=2, padding=1) * y).sum(), x)
+    torch.testing.assert_close(F.conv_transpose2d(y, w, stride=2, padding=1, output_padding=1), gradient)
+
+
+def test_affine_batch_norm_never_uses_statistics():
+    network = network_of((1, 8, 8), channels=4, latent_dim=3, affine=True)
+    x = torch.rand(6, 1, 8, 8, generator=rng())
+    in_training = network.train().encode(x)[0]
+    torch.testing.assert_close(in_training[:2], network.encode(x[:2])[0], atol=1e-6, rtol=1e-5)
+    assert not any("running" in n and "mean" in n and b.any() for n, b in network.named_buffers())
+    plain = network_of((1, 8, 8), channels=4, latent_dim=3).train()
+    assert not torch.allclose(plain.encode(x)[0][:2], plain.encode(x[:2])[0], atol=1e-3)
+
+
+def test_initial_weights_are_glorot_and_do_not_touch_the_global_generator():
+    before = torch.get_rng_state()
+    a, b = network_of(), network_of()
+    assert torch.equal(before, torch.get_rng_state())
+    assert all(
+        torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+    )
+    weight = a.decoder[2][0].weight
+    bound = math.sqrt(6 / (2 * 9 * 64))
+    assert 0.99 * bound < float(weight.detach().abs().max()) <= bound
+    assert not a.mean.bias.any()
+
+
+def test_it_learns_to_rebuild_images_and_to_make_new_ones(tmp_path):
+    images = strokes()
+    recipe = VAE(latent_dim=2, channels=8, batch_size=32, lr=5e-3)
+    seen = []
+    context = make_context(tmp_path, epochs=25, progress=lambda s, d, t, m: seen.append((s, d, t)))
+    vae = recipe.obtain(images, context)
+    assert isinstance(recipe, GeneratorRecipe)
+    assert isinstance(vae, Generator)
+    assert isinstance(vae, PosteriorEncoder)
+    assert seen[-1] == ("vae", 200, 200)
+    assert context.notes["vae"] == vae.notes
+    assert vae.notes["epochs"] == 25
+    assert vae.notes["seconds"] > 0
+    x = images.take(torch.arange(64))
+    rebuilt = vae.decode(vae.encode(x)[0])
+    assert float((rebuilt - x).abs().mean()) < 0.1  # 0.47 for the mean image
+    made = vae.decode(vae.sample_prior(200, rng()))
+    assert 0.25 < float(made.mean()) < 0.5  # 3 of 8 rows are bright
+    assert float(made.std(0).mean()) > 0.2
+
+
+def test_decode_and_encode_are_functions_of_one_row_alone(tmp_path):
+    vae = SMALL.obtain(make_images(64), make_context(tmp_path))
+    n = CHUNK["cpu"] + 7
+    z = vae.sample_prior(n, rng())
+    images = vae.decode(z)
+    assert images.shape == (n, 1, 8, 8)
+    assert images.dtype == torch.float32
+    assert float(images.min()) >= 0
+    assert float(images.max()) <= 1
+    assert not images.requires_grad
+    torch.testing.assert_close(vae.decode(z[-3:-2]), images[-3:-2], atol=1e-6, rtol=0)
+    torch.testing.assert_close(vae.decode(z.flip(0)).flip(0), images, atol=1e-6, rtol=0)
+    mean, logvar = vae.encode(images)
+    alone = vae.encode(images[5:6])
+    torch.testing.assert_close(alone[0], mean[5:6], atol=1e-5, rtol=0)
+    torch.testing.assert_close(alone[1], logvar[5:6], atol=1e-5, rtol=0)
+    weight = torch.ones(1, 64, requires_grad=True)
+    F.linear(images.flatten(1), weight).sum().backward()  # usable in a meta-learner's gradient
+
+
+def test_prior_is_standard_normal():
+    z = TrainedVAE(network_of((1, 8, 8), 4, 3), {}).sample_prior(20000, rng())
+    assert z.shape == (20000, 3)
+    assert float((z.mean(0)).abs().max()) < 0.03
+    assert float((z.T.cov() - torch.eye(3)).abs().max()) < 0.05
+
+
+def test_it_is_trained_once_and_kept(tmp_path):
+    images = make_images(64)
+    first = SMALL.obtain(images, make_context(tmp_path))
+
+    def never(*_):
+        raise AssertionError("trained again")
+
+    second = SMALL.obtain(images, make_context(tmp_path, progress=never))
+    z = first.sample_prior(4, rng())
+    assert torch.equal(first.decode(z), second.decode(z))
+    assert first.notes == second.notes
+
+
+@pytest.mark.parametrize(
+    ("settings", "context_settings", "images"),
+    [
+        ({"kl_weight": 1.0}, {}, {}),
+        ({"batch_norm": "affine"}, {}, {}),
+        ({"lr": 2e-3}, {}, {}),
+        ({}, {"epochs": 2}, {}),
+        ({}, {"seed": 1}, {}),
+        ({}, {}, {"seed": 4}),
+    ],
+)
+def test_whatever_changes_the_result_makes_another_one(tmp_path, settings, context_settings, images):
+    base = {"latent_dim": 3, "channels": 4, "batch_size": 8}
+    VAE(**base).obtain(make_images(16), make_context(tmp_path))
+    VAE(**base, **settings).obtain(make_images(16, **images), make_context(tmp_path, **context_settings))
+    assert len(list((tmp_path / "artifacts").glob("vae-*.safetensors"))) == 2
+
+
+@pytest.mark.parametrize("stop", [3, 8, 13])
+def test_an_interrupted_training_ends_with_the_same_bytes(tmp_path, stop):
+    images = make_images(64)  # 8 steps an epoch, so 13 is in the second
+
+    def interrupt(stage, done, total, metrics):
+        if done == stop:
+            raise KeyboardInterrupt
+
+    whole = SMALL.obtain(images, make_context(tmp_path / "a", epochs=2))
+    with pytest.raises(KeyboardInterrupt):
+        SMALL.obtain(images, make_context(tmp_path / "b", epochs=2, progress=interrupt))
+    assert not list((tmp_path / "b/artifacts").glob("vae-????????????.safetensors"))
+    resumed = SMALL.obtain(images, make_context(tmp_path / "b", epochs=2))
+    for (name, x), y in zip(
+        whole.network.state_dict().items(), resumed.network.state_dict().values(), strict=True
+    ):
+        assert torch.equal(x, y), name
+    assert resumed.notes["loss"] == whole.notes["loss"]
+
+
+def test_an_epoch_visits_every_image_once(tmp_path, monkeypatch):
+    images = make_images(40)
+    seen: list[int] = []
+    loss = Network.loss
+    monkeypatch.setattr(
+        Network,
+        "loss",
+        lambda self, x, *rest: (
+            seen.extend((x[:, 0, 0, 0] * 255).round().long().tolist()) or loss(self, x, *rest)
+        ),
+    )
+    SMALL.obtain(images, make_context(tmp_path, epochs=2))
+    assert sorted(seen[:40]) == sorted(seen[40:]) == list(range(40))
+    assert seen[:40] != seen[40:]
+
+
+def test_an_untrained_generator_is_a_generator(tmp_path):
+    vae = SMALL.obtain(make_images(16), make_context(tmp_path, epochs=0))
+    assert vae.notes["loss"] is None
+    assert vae.decode(torch.zeros(2, 3)).shape == (2, 1, 8, 8)
+
+
+def test_fewer_images_than_a_batch(tmp_path):
+    assert SMALL.obtain(make_images(5), make_context(tmp_path)).notes["epochs"] == 1
+
+
+def test_divergence_and_collapse_are_told_and_not_kept(tmp_path):
+    with pytest.raises(Diverged, match="non-finite"):
+        VAE(latent_dim=3, channels=4, batch_size=8, lr=1e20).obtain(
+            make_images(64), make_context(tmp_path, epochs=2)
+        )
+    # Nothing but the KL term matters: the posterior becomes the prior and the decoder forgets the latent.
+    dead = UnlabelledImages(torch.zeros(64, 1, 8, 8, dtype=torch.uint8), "black")
+    with pytest.raises(Diverged, match="every latent decodes to the same image"):
+        VAE(latent_dim=3, channels=4, batch_size=8, lr=0.05).obtain(dead, make_context(tmp_path, epochs=20))
+    assert not list((tmp_path / "artifacts").glob("vae-????????????.safetensors"))
+
+
+@pytest.mark.parametrize("side", [30, 84])
+def test_unsupported_sizes_are_refused(tmp_path, side):
+    with pytest.raises(BenchError, match=f"not {side}x{side}; choose another generator"):
+        SMALL.obtain(make_images(4, (3, side, side)), make_context(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"latent_dim": 0}, "latent_dim must be at least 1"),
+        ({"kl_weight": -1.0}, "kl_weight must be 0 or more"),
+        ({"lr": 0.0}, "lr must be above 0"),
+        ({"batch_norm": "afine"}, "Did you mean 'affine'?"),
+    ],
+)
+def test_bad_settings_are_refused(settings, message):
+    with pytest.raises(BenchError) as error:
+        VAE(**settings)
+    assert message in str(error.value)
+
+
+@pytest.mark.omniglot
+def test_a_little_training_on_real_characters_beats_the_mean_character(tmp_path):
+    """A few steps on real characters rebuild them better than the best image that ignores its input."""
+    folder = Path(os.environ.get("BENCH_DATA", "data")) / "omniglot"
+    archive = folder / "images_background.zip"
+    if not archive.exists():
+        pytest.skip("no Omniglot in $BENCH_DATA")
+    with zipfile.ZipFile(archive) as file:
+        names = [name for name in sorted(file.namelist()) if name.endswith(".png")][::20][:640]
+        drawn = [Image.open(io.BytesIO(file.read(name))).convert("L").resize((28, 28)) for name in names]
+    pixels = torch.stack([255 - torch.from_numpy(np.array(image)) for image in drawn])[:, None]
+    images = UnlabelledImages(pixels, "omniglot-640")
+    vae = VAE(channels=8, batch_size=32, lr=3e-3).obtain(images, make_context(tmp_path, epochs=4))
+    x = images.take(torch.arange(640))
+    p = x.mean(0).clamp(1e-3, 1 - 1e-3)
+    best_constant = float(F.binary_cross_entropy(p.expand_as(x), x, reduction="sum")) / 640
+    rebuilt = vae.decode(vae.encode(x)[0])
+    assert float(F.binary_cross_entropy(rebuilt, x, reduction="sum")) / 640 < 0.9 * best_constant
