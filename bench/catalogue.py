@@ -47,9 +47,7 @@ class Variant:
 def plugin_packages() -> tuple[str, ...]:
     """Top-level packages that installed plugins bring."""
     return tuple(
-        sorted(
-            {entry.value.split(":")[0] for entry in importlib.metadata.entry_points(group="bench.plugins")}
-        )
+        sorted({entry.value.split(":")[0] for entry in importlib.metadata.entry_points(group="bench.plugins")})
     )
 
 
@@ -172,9 +170,7 @@ def expand(text: str | Iterable[str], dataset: str) -> list[Variant]:
             raise BenchError(f"unknown method {word!r}.{hint} 'bench list methods' shows all {len(known)}")
         for name in names:
             if name not in known:
-                raise BenchError(
-                    f"configs/method/{word}.yaml names {name!r} as a headline, which is no variant of it"
-                )
+                raise BenchError(f"configs/method/{word}.yaml names {name!r} as a headline, which is no variant of it")
             chosen[name] = known[name]
     if not chosen:
         raise BenchError("no methods given; for example --methods lasium,umtra")

@@ -62,6 +62,4 @@ class Checkpoint:
 
     def child(self, name: str) -> Checkpoint:
         """A checkpoint for another stage of the same run, in a file of its own."""
-        return Checkpoint(
-            self.path.with_name(f"{self.path.stem}-{name}{self.path.suffix}"), self.every_seconds
-        )
+        return Checkpoint(self.path.with_name(f"{self.path.stem}-{name}{self.path.suffix}"), self.every_seconds)

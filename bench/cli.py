@@ -20,20 +20,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-tasks_app = typer.Typer(
-    help="The sealed evaluation tasks as files that any code can read.", no_args_is_help=True
-)
+tasks_app = typer.Typer(help="The sealed evaluation tasks as files that any code can read.", no_args_is_help=True)
 app.add_typer(tasks_app, name="tasks")
 
 Methods = Annotated[
     str | None,
-    typer.Option(
-        "--methods", "-m", help="Families, exact names or globs, comma-separated: lasium,'umtra-*'."
-    ),
+    typer.Option("--methods", "-m", help="Families, exact names or globs, comma-separated: lasium,'umtra-*'."),
 ]
-DatasetOption = Annotated[
-    str | None, typer.Option("--dataset", "-d", help="A name from 'bench list datasets'.")
-]
+DatasetOption = Annotated[str | None, typer.Option("--dataset", "-d", help="A name from 'bench list datasets'.")]
 Shots = Annotated[str | None, typer.Option(help="Support images per class, comma-separated: 1,5.")]
 Seeds = Annotated[str, typer.Option(help="Training seeds, comma-separated: 0,1,2.")]
 BudgetOption = Annotated[str | None, typer.Option(help="How long to train: smoke, quick or paper.")]
@@ -42,9 +36,7 @@ Out = Annotated[Path, typer.Option(help="Folder of run records.")]
 Experiment = Annotated[str | None, typer.Option(help="A table of a paper, from 'bench list experiments'.")]
 References = Annotated[
     bool,
-    typer.Option(
-        "--references/--no-references", help="Also run the floors and ceilings of every leaderboard."
-    ),
+    typer.Option("--references/--no-references", help="Also run the floors and ceilings of every leaderboard."),
 ]
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", envvar="BENCH_DATA", help="Folder with the raw data of datasets.")
@@ -68,9 +60,7 @@ def _numbers(text: str | None, flag: str, example: str) -> tuple[int, ...] | Non
     except ValueError:
         values = ()
     if not values or min(values) < 0:
-        raise BenchError(
-            f"{flag} takes whole numbers separated by commas, for example {flag} {example}, not {text!r}"
-        )
+        raise BenchError(f"{flag} takes whole numbers separated by commas, for example {flag} {example}, not {text!r}")
     return values
 
 
@@ -91,9 +81,7 @@ def _request(
     from bench.plan import Request
 
     if methods is None and experiment is None:
-        raise BenchError(
-            "nothing to run: give --methods, for example --methods lasium,umtra, or --experiment"
-        )
+        raise BenchError("nothing to run: give --methods, for example --methods lasium,umtra, or --experiment")
     return Request(
         methods=methods,
         dataset=dataset,
@@ -173,11 +161,10 @@ def run(
         console.print(to_terminal(build(frames)))
     unfinished = [one for one in outcomes if one.status != "done"]
     for one in unfinished:
-        console.print(
-            f"{one.run.name}, seed {one.run.seed}: {one.status}: {one.reason}", markup=False, soft_wrap=True
-        )
+        console.print(f"{one.run.name}, seed {one.run.seed}: {one.status}: {one.reason}", markup=False, soft_wrap=True)
     console.print(
-        f"{len(finished)} of {len(outcomes)} runs done; records in {out}; 'bench report --out reports' writes the leaderboard",
+        f"{len(finished)} of {len(outcomes)} runs done; records in {out}; "
+        f"'bench report --runs {out} --out reports' writes the leaderboard",
         markup=False,
         soft_wrap=True,
     )
@@ -210,9 +197,7 @@ def plan(
     """
     from bench.explain import explain
 
-    request = _request(
-        methods, dataset, shots, seeds, budget, experiment, references, data_dir, out, overrides, device
-    )
+    request = _request(methods, dataset, shots, seeds, budget, experiment, references, data_dir, out, overrides, device)
     console = _console()
     for part in explain(request, settings=settings):
         console.print(part, markup=False) if isinstance(part, str) else console.print(part)
@@ -220,12 +205,8 @@ def plan(
 
 @app.command("list")
 def list_(
-    what: Annotated[
-        str, typer.Argument(help="methods, datasets, budgets, experiments, or any other group.")
-    ] = "all",
-    long: Annotated[
-        bool, typer.Option("--long", help="Also licence, citation and where to get a dataset.")
-    ] = False,
+    what: Annotated[str, typer.Argument(help="methods, datasets, budgets, experiments, or any other group.")] = "all",
+    long: Annotated[bool, typer.Option("--long", help="Also licence, citation and where to get a dataset.")] = False,
 ) -> None:
     """List what can be named: methods, datasets, budgets, learners, backbones, generators, experiments.
 
@@ -277,9 +258,7 @@ def prepare(
             module = import_module(resolve(values["dataset"]["_target_"]).__module__)
             fetch = getattr(module, "download", None)
             if fetch is None:
-                raise BenchError(
-                    f"dataset {name!r} has no download; 'bench list datasets --long' says where to get it"
-                )
+                raise BenchError(f"dataset {name!r} has no download; 'bench list datasets --long' says where to get it")
             fetch(target, progress=reporter)
             values["dataset"]["data_dir"] = str(target)
         dataset = open_dataset(values, default_cache(), reporter)
@@ -290,9 +269,7 @@ def prepare(
             f"{dataset.name} {split.name}: {len(split)} images of {len(split.class_names)} classes, "
             f"{height}x{width}x{channels}"
         )
-    console.print(
-        f"content {dataset.content_hash[:16]}, prepared in {dataset.folder}", markup=False, soft_wrap=True
-    )
+    console.print(f"content {dataset.content_hash[:16]}, prepared in {dataset.folder}", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -316,14 +293,12 @@ def show(
 
       bench show lasium-ro-vae-maml --dataset omniglot --data-dir DIR --to tasks.png
     """
-    from bench.progress import Reporter
     from bench.datasets.prepare import default_cache
+    from bench.progress import Reporter
     from bench.session import invent_tasks
     from bench.showing import save_task_sheet
 
-    request = _request(
-        method, dataset, None, str(seed), budget, None, False, data_dir, out, overrides, device
-    )
+    request = _request(method, dataset, None, str(seed), budget, None, False, data_dir, out, overrides, device)
     path = to or Path(f"{method}.png")
     with Reporter() as reporter:
         name, invented = invent_tasks(request, tasks, default_cache(), reporter)
@@ -385,9 +360,7 @@ def compare(
 def check(
     baseline: Annotated[Path, typer.Option(help="The baseline file.")],
     runs: Annotated[Path, typer.Option(help="Folder of run records.")] = Path("runs"),
-    update: Annotated[
-        bool, typer.Option("--update", help="Write the baseline from the runs instead.")
-    ] = False,
+    update: Annotated[bool, typer.Option("--update", help="Write the baseline from the runs instead.")] = False,
     margin: Annotated[
         float | None, typer.Option(min=0, help="Points of accuracy a method may lose; kept in the baseline.")
     ] = None,

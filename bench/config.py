@@ -146,9 +146,7 @@ def compose(
     chosen = [o for o in overrides if o.is_group and o.key in used]
     staged = _hydra({**base, **{o.key: o for o in chosen}}.values()) if chosen else before
     used = used_groups(staged)
-    applied = [
-        o for o in overrides if (o.is_group and o.key in used) or (not o.is_group and _applies(o, staged, used))
-    ]
+    applied = [o for o in overrides if (o.is_group and o.key in used) or (not o.is_group and _applies(o, staged, used))]
     for override in applied:
         if not override.is_group:
             _check_type(override, staged)
@@ -182,9 +180,7 @@ def dataset_values(name: str, overrides: Sequence[Override], data_dir: Any = Non
     known = [key for key in _leaves(values) if key.startswith("dataset.")]
     for override in overrides:
         if override.key not in known:
-            raise BenchError(
-                f"dataset {name!r} has no setting {override.key!r}.{did_you_mean(override.key, known)}"
-            )
+            raise BenchError(f"dataset {name!r} has no setting {override.key!r}.{did_you_mean(override.key, known)}")
         _check_type(override, values)
     values = _hydra([Override("dataset", f"dataset={name}"), *overrides])
     if data_dir is not None and "data_dir" in values["dataset"]:
@@ -192,9 +188,7 @@ def dataset_values(name: str, overrides: Sequence[Override], data_dir: Any = Non
     return values
 
 
-def check_overrides(
-    overrides: Sequence[Override], variants: Sequence[Variant], dataset: str, budget: str
-) -> None:
+def check_overrides(overrides: Sequence[Override], variants: Sequence[Variant], dataset: str, budget: str) -> None:
     """Refuse, with a suggestion, an override that fits none of the methods."""
     known: set[str] = set()
     choices = {o.key: o for o in overrides if o.is_group}
@@ -239,8 +233,8 @@ def resolve(target: str) -> Any:
     package = module.split(".")[0]
     if package not in catalogue.allowed_packages():
         raise BenchError(
-            f"_target_ {target!r} is refused: only classes of {', '.join(catalogue.allowed_packages())} and of packages "
-            "that register the entry point 'bench.plugins' can be configured"
+            f"_target_ {target!r} is refused: only classes of {', '.join(catalogue.allowed_packages())} and of "
+            "packages that register the entry point 'bench.plugins' can be configured"
         )
     try:
         return getattr(importlib.import_module(module), name)
@@ -359,14 +353,8 @@ def _check_type(override: Override, values: Mapping[str, Any]) -> None:
         kinds = (str,), "a word"
     else:
         kinds = (type(default),), f"a {type(default).__name__}"
-    if (
-        (isinstance(given, bool)
-        and not isinstance(default, bool))
-        or not isinstance(given, (*kinds[0], type(None)))
-    ):
-        raise BenchError(
-            f"{override.text!r}: {override.key} takes {kinds[1]} (default {default!r}), not {given!r}"
-        )
+    if (isinstance(given, bool) and not isinstance(default, bool)) or not isinstance(given, (*kinds[0], type(None))):
+        raise BenchError(f"{override.text!r}: {override.key} takes {kinds[1]} (default {default!r}), not {given!r}")
 
 
 def _parsed(override: Override) -> Any:

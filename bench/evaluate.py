@@ -44,9 +44,7 @@ def evaluate(
     if chunk is None:
         chunk = getattr(learner, "tasks_at_once", DEFAULT_CHUNK)
     if not isinstance(chunk, int) or chunk < 1:
-        raise BenchError(
-            f"the number of tasks scored at once must be an integer of at least 1, not {chunk!r}"
-        )
+        raise BenchError(f"the number of tasks scored at once must be an integer of at least 1, not {chunk!r}")
     spec = manifest.spec
     per_task = spec.way * spec.query
     correct = torch.zeros(manifest.tasks, dtype=torch.int32, device=device)
@@ -176,15 +174,11 @@ def _scores(learner: Learner, support: Tensor, query: Tensor) -> Tensor:
     expected = (len(query), query.shape[1], support.shape[1])
     if not isinstance(scores, Tensor) or tuple(scores.shape) != expected:
         got = list(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-        raise BenchError(
-            f"{type(learner).__name__}.predict must return scores of shape {list(expected)}, not {got}"
-        )
+        raise BenchError(f"{type(learner).__name__}.predict must return scores of shape {list(expected)}, not {got}")
     return scores.detach()
 
 
 def _check_finite(finite: Tensor) -> None:
     if not bool(finite.all()):
         bad = (~finite).nonzero()[:, 0].tolist()
-        raise Diverged(
-            f"evaluation: the scores of {len(bad)} tasks are not finite, task {bad[0]} the first of them"
-        )
+        raise Diverged(f"evaluation: the scores of {len(bad)} tasks are not finite, task {bad[0]} the first of them")

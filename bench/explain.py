@@ -54,7 +54,8 @@ def explain(request: Request, settings: bool = False) -> Iterator[str | Table]:
     for (name, _, seed), users in shared.items():
         yield f"{name}, seed {seed}: trained once for {', '.join(users)}"
     for manifest in manifests:
-        yield f"tasks: {manifest.tasks} of {manifest.spec}, {dataset.name}/{manifest.split}, SHA-256 {manifest.sha256[:16]}"
+        where = f"{dataset.name}/{manifest.split}"
+        yield f"tasks: {manifest.tasks} of {manifest.spec}, {where}, SHA-256 {manifest.sha256[:16]}"
     todo = sum(state != "cached" for state in states.values())
     yield f"{todo} of {len(runs)} runs to do"
     if settings:

@@ -20,9 +20,7 @@ def listing(what: str, long: bool = False) -> Iterator[Table]:
     kind = what.removesuffix("s")
     if kind not in kinds:
         names = [f"{one}s" for one in kinds]
-        raise BenchError(
-            f"nothing to list under {what!r}.{did_you_mean(what, names)} There are: {', '.join(names)}"
-        )
+        raise BenchError(f"nothing to list under {what!r}.{did_you_mean(what, names)} There are: {', '.join(names)}")
     yield _table(kind, long)
 
 

@@ -105,9 +105,7 @@ def run_configs(request: Request) -> list[RunConfig]:
     return list({(one.method_name, one.dataset_name): one for one in composed}.values())
 
 
-def planned_runs(
-    configs: Sequence[RunConfig], content_hash: str, seeds: Sequence[int], out: Path
-) -> list[PlannedRun]:
+def planned_runs(configs: Sequence[RunConfig], content_hash: str, seeds: Sequence[int], out: Path) -> list[PlannedRun]:
     """Every configuration with every training seed, in an order that trains shared artifacts once."""
     runs = []
     for seed in seeds:

@@ -68,9 +68,7 @@ class Reporter:
             description = f"{self.name}: {stage}" if self.name else stage
             if self._task is None:
                 self._task = self._bar.add_task(description, total=total or None, metrics=shown)
-            self._bar.update(
-                self._task, description=description, completed=done, total=total or None, metrics=shown
-            )
+            self._bar.update(self._task, description=description, completed=done, total=total or None, metrics=shown)
             return
         last_stage, last_time = self._last
         now = time.monotonic()

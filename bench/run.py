@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import time
@@ -96,9 +97,7 @@ def open_dataset(values: Mapping[str, Any], cache: Path, progress: ProgressCallb
     return load_dataset(config.build(values["dataset"], values), cache, progress)
 
 
-def training_images(
-    run: PlannedRun, dataset: Dataset, device: torch.device
-) -> UnlabelledImages | LabelledImages:
+def training_images(run: PlannedRun, dataset: Dataset, device: torch.device) -> UnlabelledImages | LabelledImages:
     """The meta-train split as this method may see it: only supervised methods get labels."""
     split = dataset.splits["train"]
     return split.labelled(device) if run.variant.supervised else split.unlabelled(device)
@@ -221,9 +220,7 @@ class _Execution:
             return None
         spec = TaskSpec(self.run.values["way"], 1, self.run.values["train"]["query"])
         try:
-            tasks = manifests.draw(
-                dataset, "val", spec, budget.validation_tasks, self.run.values["evaluation_seed"]
-            )
+            tasks = manifests.draw(dataset, "val", spec, budget.validation_tasks, self.run.values["evaluation_seed"])
         except BenchError:
             return None  # too few meta-validation classes for such a task: there is no curve then
         return validation_monitor(split.labelled(self.device), tasks, self.device)
@@ -379,10 +376,8 @@ def _reset_peak_memory() -> None:
     """Start counting this process's peak resident memory anew, where the system can (Linux)."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    try:
+    with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass
 
 
 def _peak_memory_mib(device: torch.device) -> float | None:

@@ -75,9 +75,7 @@ def invent_tasks(request: Request, count: int, cache: Path, reporter: Reporter) 
     device = running.resolve_device(request.device)
     method = config.build(one.values["method"], one.values)
     if not hasattr(method, "sampler"):
-        raise BenchError(
-            f"{one.method_name} invents no tasks; 'bench show' takes methods such as 'umtra-maml'"
-        )
+        raise BenchError(f"{one.method_name} invents no tasks; 'bench show' takes methods such as 'umtra-maml'")
     dataset = running.open_dataset(one.values, cache, reporter)
     planned = planned_runs([one], dataset.content_hash, request.seeds, request.out)[0]
     budget = Budget(**one.values["budget"])

@@ -28,6 +28,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from bench.allocator import keep_temporaries
 from bench.backbones import Conv4, Params, RunningStatistics
 from bench.contracts import Tasks, TaskSpec
 from bench.datasets.images import LabelledImages
@@ -36,7 +37,6 @@ from bench.learners import reference
 from bench.learners.adaptation import adaptation
 from bench.learners.maml import MAML
 from bench.learners.protonet import ProtoNet, ProtoNetLearner
-from bench.memory import keep_freed_memory
 
 SPEC = TaskSpec(way=5, shot=1, query=5)
 META_BATCH, INNER_STEPS, EVAL_STEPS, INNER_LR, META_LR = 4, 5, 50, 0.4, 0.001
@@ -255,7 +255,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("--rounds and --threads must be at least 1")
     if chosen.device.startswith("cuda") and not torch.cuda.is_available():
         parser.error("this PyTorch sees no CUDA device; use --device cpu")
-    kept = keep_freed_memory()
+    kept = keep_temporaries()
     torch.set_num_threads(chosen.threads)
     device = torch.device(chosen.device)
     title = f"{SPEC}, {chosen.threads} threads, {device}, torch {torch.__version__}"

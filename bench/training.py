@@ -125,9 +125,7 @@ def _restore(
     for name, tensor in tensors.items():
         saved = state.get(f"tensor.{name}")
         if saved is None or saved.shape != tensor.shape:
-            raise BenchError(
-                f"{checkpoint.path} does not fit this model at {name!r}; delete it and run again"
-            )
+            raise BenchError(f"{checkpoint.path} does not fit this model at {name!r}; delete it and run again")
         with torch.no_grad():
             tensor.copy_(saved)
     if optimizer is None:

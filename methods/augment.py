@@ -76,9 +76,7 @@ def random_geometry(
     # Coordinates run from -1 to 1 along either side: the ratio of the sides keeps a rotation a rotation.
     matrix = torch.stack(
         [
-            torch.stack(
-                [mirror * cos, -mirror * sin * (height / width), 2 * uniform(n, -shift, shift, rng)], 1
-            ),
+            torch.stack([mirror * cos, -mirror * sin * (height / width), 2 * uniform(n, -shift, shift, rng)], 1),
             torch.stack([sin * (width / height), cos, 2 * uniform(n, -shift, shift, rng)], 1),
         ],
         dim=1,
@@ -90,9 +88,7 @@ def warp(images: Tensor, matrix: Tensor) -> Tensor:
     """Pixel p in [-1, 1]^2 of new image b is the bilinear value at matrix[b] @ (p, 1); matrix [B, 2, 3]."""
     grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
     # Four weights that should sum to 1 may exceed it by a rounding error.
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False).clamp_(
-        0, 1
-    )
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False).clamp_(0, 1)
 
 
 def random_colour(

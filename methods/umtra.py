@@ -51,9 +51,7 @@ class Umtra:
     def __post_init__(self) -> None:
         if self.augment not in AUGMENTATIONS:
             hint = did_you_mean(self.augment, AUGMENTATIONS)
-            raise BenchError(
-                f"umtra: augment must be one of {', '.join(AUGMENTATIONS)}, not {self.augment!r}.{hint}"
-            )
+            raise BenchError(f"umtra: augment must be one of {', '.join(AUGMENTATIONS)}, not {self.augment!r}.{hint}")
         for name in ("shift", "photo_rotation"):
             if not 0 <= (value := getattr(self, name)) < math.inf:
                 raise BenchError(f"umtra: {name} must be 0 or more, not {value}")
@@ -82,9 +80,7 @@ class UmtraSampler:
         """``n`` tasks: one gather and one augmentation for all of them."""
         if len(self.images) < spec.way:
             raise BenchError(f"umtra: {len(self.images)} images are too few for {spec.way}-way tasks")
-        originals = self.images.take(distinct(n, spec.way, len(self.images), rng))[
-            :, :, None
-        ]  # [T, N, 1, C, H, W]
+        originals = self.images.take(distinct(n, spec.way, len(self.images), rng))[:, :, None]  # [T, N, 1, C, H, W]
         copies = originals.expand(-1, -1, spec.shot + spec.query - 1, -1, -1, -1)  # [T, N, S, C, H, W]
         copies = self.augment(copies.flatten(0, 2), rng).view(copies.shape)
         support = torch.cat([originals, copies[:, :, : spec.shot - 1]], dim=2)

@@ -99,9 +99,7 @@ class FolderTree:
         """See :class:`Tree`."""
         size, _ = self.files[path]
         if size > MOST_BYTES_OF_A_FILE:
-            raise BenchError(
-                f"{self.where}/{path} has {size} bytes, more than an image can ({MOST_BYTES_OF_A_FILE})"
-            )
+            raise BenchError(f"{self.where}/{path} has {size} bytes, more than an image can ({MOST_BYTES_OF_A_FILE})")
         try:
             return (self._root / path.removeprefix(self._within)).read_bytes()
         except OSError as error:
@@ -226,9 +224,7 @@ def _fetch_more(
     except (TimeoutError, ConnectionError, http.client.HTTPException):
         return False
     with response:
-        if response.status != 206 or not response.headers.get("Content-Range", "").startswith(
-            f"bytes {have}-"
-        ):
+        if response.status != 206 or not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
             have = 0  # the server sends all of it
         length = response.headers.get("Content-Length")
         total = have + int(length) if length and length.isdigit() else 0
@@ -243,9 +239,7 @@ def _fetch_more(
                     break
                 have += len(block)
                 if have > most_bytes:
-                    raise BenchError(
-                        f"{url} sends more than {most_bytes} bytes, which cannot be the expected file"
-                    )
+                    raise BenchError(f"{url} sends more than {most_bytes} bytes, which cannot be the expected file")
                 file.write(block)
                 if progress is not None and time.monotonic() - reported >= 0.2:
                     reported = time.monotonic()

@@ -67,9 +67,7 @@ class Folder:
         if self.channels not in (1, 3):
             raise BenchError(f"{self.name}: channels must be 1 or 3, not {self.channels!r}")
         if self.crop not in get_args(Crop):
-            raise BenchError(
-                f"{self.name}: crop must be one of {', '.join(get_args(Crop))}, not {self.crop!r}"
-            )
+            raise BenchError(f"{self.name}: crop must be one of {', '.join(get_args(Crop))}, not {self.crop!r}")
         check_filter(self.resize)
 
     def settings(self) -> Mapping[str, Any]:
@@ -81,9 +79,7 @@ class Folder:
             "invert": self.invert,
             "resize": self.resize,
             "crop": self.crop,
-            "files": content_key(
-                {path: list(facts) for path, facts in tree.files.items() if _is_image(path)}
-            ),
+            "files": content_key({path: list(facts) for path, facts in tree.files.items() if _is_image(path)}),
             "splits": None if splits is None else content_key({"splits": splits[1]}),
         }
 
@@ -127,9 +123,7 @@ class Folder:
         root = self._find(self.path, "the images")
         if root.is_dir():
             zips = [file for file in sorted(root.glob("*.zip")) if not file.name.startswith(".")]
-            if len(zips) == 1 and not any(
-                one.is_dir() and not one.name.startswith(".") for one in root.iterdir()
-            ):
+            if len(zips) == 1 and not any(one.is_dir() and not one.name.startswith(".") for one in root.iterdir()):
                 root = zips[0]
         tree = archives.open_tree(root)
         if self.splits is not None:
@@ -148,9 +142,7 @@ class Folder:
             except ValueError as error:
                 raise BenchError(f"{tree.where}/{inner}splits.json is not valid JSON ({error})") from error
         if not tree.folders:
-            raise BenchError(
-                f"{tree.where} holds no class folders; expected train/<class>/<image>.png and so on"
-            )
+            raise BenchError(f"{tree.where} holds no class folders; expected train/<class>/<image>.png and so on")
         raise BenchError(
             f"{tree.where} does not say which classes are for training and testing; put its class folders "
             'into train, val and test, or add a splits.json {"train": [classes], "val": [...], "test": [...]}'
@@ -200,9 +192,7 @@ def _split_folders(tree: archives.Tree, inner: str) -> dict[str, str]:
         return {}
     found = {child: SPLIT_FOLDERS[child] for child in children}
     if len(set(found.values())) < len(found):
-        raise BenchError(
-            f"{tree.where} has two folders for one split ({', '.join(children)}); keep one of them"
-        )
+        raise BenchError(f"{tree.where} has two folders for one split ({', '.join(children)}); keep one of them")
     return found
 
 
@@ -228,9 +218,7 @@ def _classes(tree: archives.Tree, by_split: bool) -> _Classes:
             files = images[f"{home}{name}/"]
             for path in files:
                 if not _is_image(path):
-                    raise BenchError(
-                        f"{tree.where}/{path} is neither PNG nor JPEG; class folders hold images only"
-                    )
+                    raise BenchError(f"{tree.where}/{path} is neither PNG nor JPEG; class folders hold images only")
             if not files:
                 raise BenchError(f"class folder {tree.where}/{home}{name} holds no PNG or JPEG images")
             found[name] = (split, files)
@@ -279,14 +267,10 @@ def _decode(data: bytes, channels: int, where: str) -> NDArray[np.uint8]:
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
         return np.asarray(image.convert("L" if channels == 1 else "RGB"))
     except Image.DecompressionBombError as error:
-        raise BenchError(
-            f"{where} has more pixels than the limit of {MOST_PIXELS}; make it smaller"
-        ) from error
+        raise BenchError(f"{where} has more pixels than the limit of {MOST_PIXELS}; make it smaller") from error
     except BenchError:
         raise
-    except (
-        Exception
-    ) as error:  # whatever Pillow meets in a broken file, struct.error and SyntaxError included
+    except Exception as error:  # whatever Pillow meets in a broken file, struct.error and SyntaxError included
         raise BenchError(f"{where} is damaged or not an image ({_short(error, where)})") from error
 
 

@@ -212,9 +212,7 @@ def outline(font: FT2Font, code: int) -> NDArray[np.float64]:
     lines, closes = at[codes == LINE], at[codes == CLOSE]
     controls = at[codes == CURVE][::2]
     t = np.arange(CURVE_PIECES + 1)[:, None, None] / CURVE_PIECES
-    curves = (
-        (1 - t) ** 2 * points[controls - 1] + 2 * t * (1 - t) * points[controls] + t**2 * points[controls + 1]
-    )
+    curves = (1 - t) ** 2 * points[controls - 1] + 2 * t * (1 - t) * points[controls] + t**2 * points[controls + 1]
     tails = [points[lines - 1], points[closes - 1], curves[:-1].reshape(-1, 2)]
     heads = [points[lines], points[start[closes]], curves[1:].reshape(-1, 2)]
     return np.stack([np.concatenate(tails), np.concatenate(heads)], axis=1)
@@ -287,9 +285,7 @@ def _soften(pictures: NDArray[np.uint8]) -> NDArray[np.int32]:
     return (wide[:, :-1, :-1] + wide[:, 1:, :-1] + wide[:, :-1, 1:] + wide[:, 1:, 1:] + 2) // 4
 
 
-def _sample(
-    sources: NDArray[np.int32], from_y: NDArray[np.float64], from_x: NDArray[np.float64]
-) -> NDArray[np.uint8]:
+def _sample(sources: NDArray[np.int32], from_y: NDArray[np.float64], from_x: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Bilinear samples of [n, s, s] at positions [n, size, size] in drawing pixels from the centre."""
     side = sources.shape[-1]
 

@@ -1,4 +1,4 @@
-"""Images as a method sees them: uint8 tensors, resident on the device, scaled to [0, 1] only where they are gathered."""
+"""Images as a method sees them: uint8 tensors on the device, scaled to [0, 1] only where they are gathered."""
 
 from __future__ import annotations
 

@@ -139,9 +139,7 @@ class Omniglot:
             except BenchError:
                 raise
             except Exception as error:  # whatever Pillow meets in a broken file, SyntaxError included
-                raise BenchError(
-                    f"{item.file_id} in {tree.where} is not an Omniglot drawing ({error})"
-                ) from error
+                raise BenchError(f"{item.file_id} in {tree.where} is not an Omniglot drawing ({error})") from error
             if self.invert:
                 pixels = 255 - pixels
             yield resize(pixels, self.size, self.size, self.resize)[None]
@@ -152,9 +150,9 @@ class Omniglot:
             for character in characters:
                 _, alphabet, number = character.split("/")
                 inside = {alphabet, f"{alphabet}/{number}"}
-                chosen[
-                    "val" if inside & {*VINYALS_VAL} else "test" if inside & {*VINYALS_TEST} else "train"
-                ].append(character)
+                chosen["val" if inside & {*VINYALS_VAL} else "test" if inside & {*VINYALS_TEST} else "train"].append(
+                    character
+                )
             return chosen
         shuffled = list(characters)
         random.Random(47).shuffle(shuffled)
@@ -191,8 +189,7 @@ def _characters(part: str, tree: archives.Tree) -> dict[str, list[str]]:
             found[path.rpartition("/")[0]].append(path)
         else:
             raise BenchError(
-                f"{tree.where} holds {path!r}, which is no drawing "
-                f"({part}/<alphabet>/<character>/<drawing>.png)"
+                f"{tree.where} holds {path!r}, which is no drawing ({part}/<alphabet>/<character>/<drawing>.png)"
             )
     if not found:
         raise BenchError(f"{tree.where} holds no drawings ({part}/<alphabet>/<character>/<drawing>.png)")
@@ -224,7 +221,5 @@ def download(data_dir: Path, base_url: str = OFFICIAL, progress: ProgressCallbac
     folder = data_dir / "omniglot"
     for part, official in PARTS.items():
         if not (folder / f"{part}.zip").is_file():
-            archives.download(
-                f"{base_url.rstrip('/')}/{part}.zip", folder / f"{part}.zip", official.md5, progress
-            )
+            archives.download(f"{base_url.rstrip('/')}/{part}.zip", folder / f"{part}.zip", official.md5, progress)
     return folder

@@ -58,8 +58,7 @@ def load(source: DatasetSource, cache: Path, progress: ProgressCallback | None =
     """
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", source.name):
         raise BenchError(
-            f"a dataset cannot be named {source.name!r}; a name has lower-case letters, digits, '.', "
-            "'_' and '-' only"
+            f"a dataset cannot be named {source.name!r}; a name has lower-case letters, digits, '.', '_' and '-' only"
         )
     settings = dict(source.settings())
     key = content_key({"name": source.name, "version": VERSION, "settings": settings})
@@ -111,23 +110,18 @@ def _prepare(
 def _check_items(name: str, items: Sequence[Item]) -> None:
     found = {item.split for item in items}
     if unknown := found.difference(SPLITS):
-        raise BenchError(
-            f"dataset {name!r} has a split {unknown.pop()!r}; the splits are {', '.join(SPLITS)}"
-        )
+        raise BenchError(f"dataset {name!r} has a split {unknown.pop()!r}; the splits are {', '.join(SPLITS)}")
     for needed in ("train", "test"):
         if needed not in found:
             raise BenchError(f"dataset {name!r} has no images in its {needed} split")
     order = [(SPLITS.index(item.split), item.class_name, item.file_id) for item in items]
     if order != sorted(order) or len({item.file_id for item in items}) != len(items):
-        raise BenchError(
-            f"the images of dataset {name!r} must be ordered by split, class and file, each named once"
-        )
+        raise BenchError(f"the images of dataset {name!r} must be ordered by split, class and file, each named once")
     pairs = sorted({(item.class_name, item.split) for item in items})
     for (one, first), (other, second) in itertools.pairwise(pairs):
         if one == other:
             raise BenchError(
-                f"class {one!r} of dataset {name!r} is in the splits {first} and {second}; "
-                "a class belongs to one split"
+                f"class {one!r} of dataset {name!r} is in the splits {first} and {second}; a class belongs to one split"
             )
 
 
@@ -144,9 +138,7 @@ def _write_images(
             if shape is None:
                 shape = image.shape
                 whole = (len(items), *shape)
-                np.lib.format.write_array_header_1_0(
-                    file, {"descr": "|u1", "fortran_order": False, "shape": whole}
-                )
+                np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": whole})
             if image.shape != shape or image.dtype != np.uint8:
                 raise BenchError(
                     f"image {item.file_id!r} of dataset {source.name!r} is {image.dtype} {image.shape}, "
@@ -179,9 +171,7 @@ def _open(name: str, key: str, folder: Path) -> Dataset:
         if (folder / "images.npy").stat().st_size != pixels.offset + pixels.nbytes:
             raise ValueError("images.npy is longer than its images")
         table = pq.read_table(folder / "index.parquet")
-        columns: dict[str, list[str]] = {
-            column: table[column].to_pylist() for column in ("split", "class", "file")
-        }
+        columns: dict[str, list[str]] = {column: table[column].to_pylist() for column in ("split", "class", "file")}
         if len(columns["file"]) != len(pixels):
             raise ValueError(f"index.parquet names {len(columns['file'])} images of {len(pixels)}")
         if pixels.nbytes < HASHED_BELOW:
@@ -196,8 +186,7 @@ def _open(name: str, key: str, folder: Path) -> Dataset:
         if isinstance(error, KeyError):
             reason = f"{reason} is missing"
         raise BenchError(
-            f"the prepared dataset in {folder} is damaged ({reason}); delete that folder, and it will "
-            "be prepared again"
+            f"the prepared dataset in {folder} is damaged ({reason}); delete that folder, and it will be prepared again"
         ) from error
 
 

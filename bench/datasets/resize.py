@@ -20,9 +20,7 @@ def check_filter(name: str) -> None:
     """BenchError unless ``name`` is a :data:`Filter`."""
     if name not in get_args(Filter):
         known = get_args(Filter)
-        raise BenchError(
-            f"resize must be one of {', '.join(known)}, not {name!r}.{did_you_mean(str(name), known)}"
-        )
+        raise BenchError(f"resize must be one of {', '.join(known)}, not {name!r}.{did_you_mean(str(name), known)}")
 
 
 def resize(image: NDArray[np.uint8], height: int, width: int, kind: Filter) -> NDArray[np.uint8]:

@@ -99,9 +99,7 @@ class Split:
 
         Labels have no part in it: the same pixels under other labels give the same bytes and fingerprint.
         """
-        order = (
-            Seed(0).at("unlabelled order", self.dataset, self.name, len(self)).numpy().permutation(len(self))
-        )
+        order = Seed(0).at("unlabelled order", self.dataset, self.name, len(self)).numpy().permutation(len(self))
         pixels = self.pixels[order]
         return UnlabelledImages(torch.from_numpy(pixels).to(device), _pixel_digest(pixels).hexdigest())
 
@@ -118,9 +116,7 @@ class Dataset:
 
     def __post_init__(self) -> None:
         if tuple(self.splits) != SPLITS:
-            raise BenchError(
-                f"dataset {self.name!r} must have the splits {', '.join(SPLITS)}, not {list(self.splits)}"
-            )
+            raise BenchError(f"dataset {self.name!r} must have the splits {', '.join(SPLITS)}, not {list(self.splits)}")
         owner: dict[str, str] = {}
         for split in self.splits.values():
             for class_name in split.class_names:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -81,12 +83,8 @@ def _work(sender: Connection, fn: Callable[..., Any], args: tuple[Any, ...], kwa
 
 
 def _interrupt(pid: int) -> None:
-    import os
-
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGINT)
-    except ProcessLookupError:
-        pass
 
 
 def _cause(exitcode: int | None) -> str:

@@ -41,9 +41,7 @@ class NearestNeighbours:
         """Scores [T, M, N] in [0, 1]; BenchError when a task has fewer than ``k`` support images."""
         tasks, way, shot = support.shape[:3]
         if self.k > way * shot:
-            raise BenchError(
-                f"{self.k} nearest neighbours need as many support images, but a task has {way * shot}"
-            )
+            raise BenchError(f"{self.k} nearest neighbours need as many support images, but a task has {way * shot}")
         of_support, of_query = embed(self.encoder, support, query)
         # The faster form, by a matrix product, is inexact: equal images would not be at distance 0.
         distance = torch.cdist(

@@ -20,6 +20,9 @@ class _Eligible:
     labellings: Tensor  # [L] labellings that have at least `way` such classes
     counts: Tensor  # [L] how many such classes each has
     classes: Tensor  # [L, C] their ids first, in ascending order
+    most: int  # the largest of `counts`
+    largest: int  # images in the largest class
+    equal: bool  # whether all of `classes` have that many
 
 
 class LabelledSampler:
@@ -69,14 +72,27 @@ class LabelledSampler:
         """
         per_class = spec.shot + spec.query
         eligible = self._eligible_for(spec.way, per_class)
-        labelling = torch.randint(len(eligible.labellings), (n,), generator=rng, device=self.pixels.device)
-        rank = distinct(n, spec.way, eligible.counts[labelling], rng)
-        classes = eligible.classes[labelling].gather(1, rank)
-        row = eligible.labellings[labelling][:, None]
-        sizes, starts = self._counts[row, classes], self._starts[row, classes]
-        position = distinct(n * spec.way, per_class, sizes.reshape(-1), rng).reshape(n, spec.way, per_class)
-        images = take(self.pixels, self._order[row[..., None], starts[..., None] + position])
+        if len(self._order) == 1:  # one labelling: plain indexing, a third of the time for small batches
+            rank = distinct(n, spec.way, eligible.most, rng)
+            classes = eligible.classes[0].take(rank)
+            sizes, starts = self._counts[0].take(classes), self._starts[0].take(classes)
+            position = self._positions(sizes, per_class, eligible, rng)
+            index = self._order[0].take(starts[..., None] + position)
+        else:
+            labelling = torch.randint(len(eligible.labellings), (n,), generator=rng, device=self.pixels.device)
+            rank = distinct(n, spec.way, eligible.counts[labelling], rng, eligible.most)
+            classes = eligible.classes[labelling].gather(1, rank)
+            row = eligible.labellings[labelling][:, None]
+            sizes, starts = self._counts[row, classes], self._starts[row, classes]
+            position = self._positions(sizes, per_class, eligible, rng)
+            index = self._order[row[..., None], starts[..., None] + position]
+        images = take(self.pixels, index)
         return Tasks(support=images[:, :, : spec.shot], query=images[:, :, spec.shot :])
+
+    def _positions(self, sizes: Tensor, count: int, eligible: _Eligible, rng: torch.Generator) -> Tensor:
+        """``count`` distinct places within classes of ``sizes`` [T, N] -> [T, N, count]."""
+        below = eligible.largest if eligible.equal else sizes.reshape(-1)
+        return distinct(sizes.numel(), count, below, rng, eligible.largest).view(*sizes.shape, count)
 
     def _eligible_for(self, way: int, per_class: int) -> _Eligible:
         """Kept from call to call, because reading how many classes there are waits for the device."""
@@ -90,5 +106,12 @@ class LabelledSampler:
                     f"but there are only {int(counts.max())}"
                 )
             classes = (~enough).to(torch.int8).argsort(dim=1, stable=True)
-            self._eligible[way, per_class] = _Eligible(labellings, counts[labellings], classes[labellings])
+            self._eligible[way, per_class] = _Eligible(
+                labellings,
+                counts[labellings],
+                classes[labellings],
+                int(counts.max()),
+                int(self._counts.max()),
+                bool((self._counts[enough] == self._counts.max()).all()),
+            )
         return self._eligible[way, per_class]

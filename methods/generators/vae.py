@@ -58,9 +58,7 @@ class VAE:
             if getattr(self, name) < 1:
                 raise BenchError(f"vae: {name} must be at least 1, not {getattr(self, name)}")
         if self.kl_weight is not None and not 0 <= self.kl_weight < math.inf:
-            raise BenchError(
-                f"vae: kl_weight must be 0 or more, or null for 1/latent_dim, not {self.kl_weight}"
-            )
+            raise BenchError(f"vae: kl_weight must be 0 or more, or null for 1/latent_dim, not {self.kl_weight}")
         if not 0 < self.lr < math.inf:
             raise BenchError(f"vae: lr must be above 0, not {self.lr}")
         if self.batch_norm not in BATCH_NORMS:

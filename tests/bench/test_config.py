@@ -85,9 +85,7 @@ def test_an_override_applies_to_the_methods_that_have_it_and_names_their_rows():
 
 
 def test_an_override_that_changes_nothing_makes_no_other_row():
-    one = run_configs(
-        Request(methods="lasium-ro-vae-maml", overrides=("method.alpha=0.2",), references=False)
-    )[0]
+    one = run_configs(Request(methods="lasium-ro-vae-maml", overrides=("method.alpha=0.2",), references=False))[0]
     assert one.method_name == "lasium-ro-vae-maml"
 
 
@@ -146,7 +144,7 @@ def test_only_classes_of_this_project_and_its_plugins_are_built():
         build({"_target_": "subprocess.Popen", "args": "true"}, {})
     with pytest.raises(BenchError, match="cannot be found"):
         build({"_target_": "methods.lasium.Nothing"}, {})
-    with pytest.raises(BenchError, match="has no setting 'kk'. Did you mean 'k'"):
+    with pytest.raises(BenchError, match=r"has no setting 'kk'\. Did you mean 'k'"):
         build({"_target_": "baselines.pixels.Pixels", "kk": 1}, {})
 
 
@@ -187,9 +185,7 @@ def test_a_plugin_brings_configs_and_classes(tmp_path, monkeypatch):
         "from dataclasses import dataclass\n\n@dataclass\nclass Mine:\n    strength: float = 1.0\n"
         "    def fit(self, images, spec, context): ...\n"
     )
-    (package / "configs" / "method" / "mine.yaml").write_text(
-        "_target_: my_plugin.mine.Mine\nstrength: 2.0\n"
-    )
+    (package / "configs" / "method" / "mine.yaml").write_text("_target_: my_plugin.mine.Mine\nstrength: 2.0\n")
     info = tmp_path / "my_plugin-1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-plugin\nVersion: 1\n")

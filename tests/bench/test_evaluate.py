@@ -131,9 +131,7 @@ def test_the_order_of_the_queries_tells_nothing():
 
 def test_wrong_shapes_and_other_images_are_refused():
     cases = {
-        r"Changed.predict must return scores of shape \[16, 20, 5\], not \[16, 20, 4\]": lambda s, *_: s[
-            ..., :4
-        ],
+        r"Changed.predict must return scores of shape \[16, 20, 5\], not \[16, 20, 4\]": lambda s, *_: s[..., :4],
         r"not \[16, 5, 20\]": lambda s, *_: s.mT,
         "not ndarray": lambda s, *_: s.numpy(),
     }
@@ -163,9 +161,7 @@ def test_a_score_that_is_not_finite_is_a_divergence(bad):
 
 def test_progress_is_throttled_and_ends_with_the_accuracy():
     calls = []
-    correct, total = evaluate(
-        NearestMean(), IMAGES, MANIFEST, CPU, chunk=1, progress=lambda *call: calls.append(call)
-    )
+    correct, total = evaluate(NearestMean(), IMAGES, MANIFEST, CPU, chunk=1, progress=lambda *call: calls.append(call))
     assert len(calls) < 37
     stage, done, of, metrics = calls[-1]
     assert (stage, done, of) == ("evaluate", 37, 37)

@@ -17,7 +17,11 @@ def test_train_compare_report_and_check(bench):
     for title in ("LASIUM-RO-VAE-MAML", "LASIUM-OC-VAE-ProtoNets", "UMTRA-MAML", "Supervised ProtoNets", "Raw pixels"):
         assert title in first.stdout
     found = scores(bench.out)
-    assert {name.split(",")[0] for name in found} == FLOORS | {"lasium-ro-vae-maml", "lasium-oc-vae-protonet", "umtra-maml"}
+    assert {name.split(",")[0] for name in found} == FLOORS | {
+        "lasium-ro-vae-maml",
+        "lasium-oc-vae-protonet",
+        "umtra-maml",
+    }
     manifests = {tuple(frame["manifest"].unique()) for frame in found.values()}
     assert len(manifests) == 1, "every method answers the same tasks"
     assert all(len(frame) == 40 for frame in found.values())
@@ -40,7 +44,9 @@ def test_train_compare_report_and_check(bench):
     html = (bench.folder / "reports" / "leaderboard.html").read_text()
     assert "LASIUM-RO-VAE-MAML" in html
     assert "http" not in html.replace("http://www.w3.org", "") or "src=" not in html
-    assert {"leaderboard.md", "leaderboard.tex", "leaderboard.csv"} <= {p.name for p in (bench.folder / "reports").iterdir()}
+    assert {"leaderboard.md", "leaderboard.tex", "leaderboard.csv"} <= {
+        p.name for p in (bench.folder / "reports").iterdir()
+    }
     assert "leaderboard.html" in report.stdout
 
     names = {record["method"]["name"] for record in records}
@@ -128,7 +134,15 @@ def test_two_commands_on_one_folder_share_the_work(bench):
 
 def test_one_failing_method_neither_stops_nor_hides_the_others(bench):
     options = ("--no-references", "--budget", "smoke", *TINY)
-    result = bench("run", "--methods", "umtra-maml,umtra-protonet", *options, "learner.inner_lr=1e30", "learner.meta_lr=1e-3", code=1)
+    result = bench(
+        "run",
+        "--methods",
+        "umtra-maml,umtra-protonet",
+        *options,
+        "learner.inner_lr=1e30",
+        "learner.meta_lr=1e-3",
+        code=1,
+    )
     assert "1 of 2 runs done" in result.stdout
     assert "diverged" in result.stdout
     statuses = {

@@ -15,9 +15,7 @@ from bench.seeds import Seed
 
 
 def make_context(folder: Path, epochs: int = 1, seed: int = 0, progress=None) -> Context:
-    budget = Budget(
-        "test", meta_iterations=2, generator_epochs=epochs, encoder_epochs=1, checkpoint_seconds=0
-    )
+    budget = Budget("test", meta_iterations=2, generator_epochs=epochs, encoder_epochs=1, checkpoint_seconds=0)
     return Context(
         seed=Seed(seed),
         device=torch.device("cpu"),

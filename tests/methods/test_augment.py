@@ -121,9 +121,7 @@ def test_crop_blows_up_the_centre():
 
 @pytest.mark.parametrize(("height", "width"), [(20, 20), (16, 28)])
 def test_a_rotation_is_a_rotation_whatever_the_ratio_of_the_sides(height, width):
-    y, x = torch.meshgrid(
-        torch.arange(height) - (height - 1) / 2, torch.arange(width) - (width - 1) / 2, indexing="ij"
-    )
+    y, x = torch.meshgrid(torch.arange(height) - (height - 1) / 2, torch.arange(width) - (width - 1) / 2, indexing="ij")
     hill = torch.exp(-(x**2 + y**2) / 12)[None, None].repeat(50, 1, 1, 1)
     out = augment.random_geometry(hill, shift=0, rotation=180, crop=1, flip=0.5, rng=rng())
     assert (out - hill).abs().max() < 0.05  # round stays round, up to interpolation

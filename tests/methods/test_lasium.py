@@ -48,9 +48,7 @@ class ScriptedNormal:
 def test_the_sampler_is_a_task_sampler_with_shapes_and_range(tmp_path):
     for generator in (FakeVAE((3, 8, 8)), FakeGenerator((3, 8, 8))):
         for strategy in ("n", "ro", "oc"):
-            sampler = sampler_of(
-                tmp_path, generator, make_images(shape=(3, 8, 8)), strategy=strategy, query_shift=2
-            )
+            sampler = sampler_of(tmp_path, generator, make_images(shape=(3, 8, 8)), strategy=strategy, query_shift=2)
             assert isinstance(sampler, TaskSampler)
             tasks = sampler.sample(3, TaskSpec(4, 2, 5), rng())
             assert tasks.support.shape == (3, 4, 2, 3, 8, 8)
@@ -65,9 +63,7 @@ def test_with_a_vae_the_untouched_real_images_are_sample_0_and_differ_within_a_t
     images = make_images(12)
     for shot in (1, 3):
         tasks = sampler_of(tmp_path, images=images, query_shift=3).sample(50, TaskSpec(5, shot, 4), rng())
-        anchors = (
-            (tasks.support[:, :, 0, 0, 0, 0] * 255).round().long()
-        )  # the number in an image's first pixel
+        anchors = (tasks.support[:, :, 0, 0, 0, 0] * 255).round().long()  # the number in an image's first pixel
         assert torch.equal(tasks.support[:, :, 0], images.take(anchors))
         assert all(len(set(row.tolist())) == 5 for row in anchors)
         assert set(anchors.flatten().tolist()) == set(range(12))
@@ -116,9 +112,7 @@ def test_ro_goes_alpha_of_the_way_to_fresh_draws_of_the_prior(tmp_path, way):
             return self.drawn[-1]
 
     generator = Recorded()
-    z = latents_of(
-        sampler_of(tmp_path, generator, strategy="ro", alpha=0.3).sample(3, TaskSpec(way, 2, 4), rng())
-    )
+    z = latents_of(sampler_of(tmp_path, generator, strategy="ro", alpha=0.3).sample(3, TaskSpec(way, 2, 4), rng()))
     anchors, others = generator.drawn
     assert len(others) == 3 * way * 5  # one for every class and sample
     k = 0
@@ -153,9 +147,7 @@ def test_oc_with_a_vae_samples_the_posteriors_afresh_before_every_w(tmp_path, mo
     sampler = sampler_of(tmp_path, FakeVAE(std=0.3), images, strategy="oc", alpha=0.4)
     tasks = sampler.sample(2, TaskSpec(3, 1, 5), rng())
     mean = tasks.support[:, :, 0].flatten(2).double() - 0.5
-    _, posterior, noise = (
-        drawn.double() for drawn in normal.drawn
-    )  # anchors (unused by oc), per-w samples, noise
+    _, posterior, noise = (drawn.double() for drawn in normal.drawn)  # anchors (unused by oc), per-w samples, noise
     made = logit(tasks.query.flatten(3))
     for t in range(2):
         for c in range(3):
@@ -206,10 +198,7 @@ def test_only_queries_move_and_by_whole_pixels(tmp_path):
 def test_least_squared_distance_is_the_loop():
     z = torch.randn(4, 3, 5, 7, generator=rng(), dtype=torch.float64)
     expected = np.array(
-        [
-            [min(((s[i] - s[j]) ** 2).sum() for i in range(5) for j in range(i)) for s in row]
-            for row in z.numpy()
-        ]
+        [[min(((s[i] - s[j]) ** 2).sum() for i in range(5) for j in range(i)) for s in row] for row in z.numpy()]
     )
     np.testing.assert_allclose(least_squared_distance(z).numpy(), expected)
 
@@ -244,9 +233,7 @@ def test_accepted_anchors_are_apart_and_their_images_are_theirs(tmp_path, genera
 
 def test_an_impossible_eps_ends_with_a_clear_error(tmp_path):
     sampler = sampler_of(tmp_path, FakeGenerator(latent_dim=128), eps_sq=512.5, max_retries=500)
-    with pytest.raises(
-        BenchError, match=r"no anchor set was accepted in 501 tries; eps_sq=512.5 is .* smaller eps_sq"
-    ):
+    with pytest.raises(BenchError, match=r"no anchor set was accepted in 501 tries; eps_sq=512.5 is .* smaller eps_sq"):
         sampler.sample(4, TaskSpec(5, 1, 1), rng())
     assert sampler.rejected == 4 * 501
 

@@ -99,9 +99,7 @@ def test_the_seed_decides(tmp_path):
 
 def test_fit_trains_the_learner_on_the_sampler(tmp_path):
     learner = RecordingLearner()
-    assert (
-        Umtra(learner).fit(make_images(9, (1, 28, 28)), TaskSpec(5, 1, 5), make_context(tmp_path)) is learner
-    )
+    assert Umtra(learner).fit(make_images(9, (1, 28, 28)), TaskSpec(5, 1, 5), make_context(tmp_path)) is learner
     assert learner.tasks[0].query.shape == (4, 5, 5, 1, 28, 28)
 
 

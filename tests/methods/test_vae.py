@@ -104,9 +104,7 @@ def test_initial_weights_are_glorot_and_do_not_touch_the_global_generator():
     before = torch.get_rng_state()
     a, b = network_of(), network_of()
     assert torch.equal(before, torch.get_rng_state())
-    assert all(
-        torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True)
-    )
+    assert all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
     weight = a.decoder[2][0].weight
     bound = math.sqrt(6 / (2 * 9 * 64))
     assert 0.99 * bound < float(weight.detach().abs().max()) <= bound
@@ -205,9 +203,7 @@ def test_an_interrupted_training_ends_with_the_same_bytes(tmp_path, stop):
         SMALL.obtain(images, make_context(tmp_path / "b", epochs=2, progress=interrupt))
     assert not list((tmp_path / "b/artifacts").glob("vae-????????????.safetensors"))
     resumed = SMALL.obtain(images, make_context(tmp_path / "b", epochs=2))
-    for (name, x), y in zip(
-        whole.network.state_dict().items(), resumed.network.state_dict().values(), strict=True
-    ):
+    for (name, x), y in zip(whole.network.state_dict().items(), resumed.network.state_dict().values(), strict=True):
         assert torch.equal(x, y), name
     assert resumed.notes["loss"] == whole.notes["loss"]
 
@@ -219,9 +215,7 @@ def test_an_epoch_visits_every_image_once(tmp_path, monkeypatch):
     monkeypatch.setattr(
         Network,
         "loss",
-        lambda self, x, *rest: (
-            seen.extend((x[:, 0, 0, 0] * 255).round().long().tolist()) or loss(self, x, *rest)
-        ),
+        lambda self, x, *rest: seen.extend((x[:, 0, 0, 0] * 255).round().long().tolist()) or loss(self, x, *rest),
     )
     SMALL.obtain(images, make_context(tmp_path, epochs=2))
     assert sorted(seen[:40]) == sorted(seen[40:]) == list(range(40))
@@ -240,9 +234,7 @@ def test_fewer_images_than_a_batch(tmp_path):
 
 def test_divergence_and_collapse_are_told_and_not_kept(tmp_path):
     with pytest.raises(Diverged, match="non-finite"):
-        VAE(latent_dim=3, channels=4, batch_size=8, lr=1e20).obtain(
-            make_images(64), make_context(tmp_path, epochs=2)
-        )
+        VAE(latent_dim=3, channels=4, batch_size=8, lr=1e20).obtain(make_images(64), make_context(tmp_path, epochs=2))
     # Nothing but the KL term matters: the posterior becomes the prior and the decoder forgets the latent.
     dead = UnlabelledImages(torch.zeros(64, 1, 8, 8, dtype=torch.uint8), "black")
     with pytest.raises(Diverged, match="every latent decodes to the same image"):

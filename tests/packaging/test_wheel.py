@@ -36,16 +36,10 @@ def test_it_holds_the_packages_and_their_data_only(wheel):
         "baselines",
         "configs",
     }
-    sources = [
-        path
-        for package in ("bench", "methods", "baselines", "configs")
-        for path in (ROOT / package).rglob("*")
-    ]
+    sources = [path for package in ("bench", "methods", "baselines", "configs") for path in (ROOT / package).rglob("*")]
     kept = {".py", ".yaml", ".csv", ".json", ".j2", ".typed", ".css"}
     expected = {
-        str(path.relative_to(ROOT))
-        for path in sources
-        if path.suffix in kept and "__pycache__" not in path.parts
+        str(path.relative_to(ROOT)) for path in sources if path.suffix in kept and "__pycache__" not in path.parts
     }
     assert expected <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
@@ -56,14 +50,12 @@ def test_it_works_in_a_clean_environment_outside_the_checkout(wheel, tmp_path):
     programs = tmp_path / "env" / "bin"
     install = [programs / "python", "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel]
     subprocess.run(install, check=True, cwd=tmp_path)
-    # The dependencies are lent from here; a path in PYTHONPATH lends no editable install, so the package is the wheel's.
+    # The dependencies are lent from here; PYTHONPATH lends no editable install.
     lent = os.pathsep.join(entry for entry in sys.path if entry.endswith("site-packages"))
     environment = {**os.environ, "PYTHONPATH": lent}
 
     def output(*command):
-        result = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-        )
+        result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert result.returncode == 0, result.stderr
         return result.stdout
 

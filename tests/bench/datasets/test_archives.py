@@ -118,9 +118,7 @@ class Server:
                         self.send_error(416)
                         return
                     self.send_response(206)
-                    self.send_header(
-                        "Content-Range", f"bytes {start}-{len(outer.body) - 1}/{len(outer.body)}"
-                    )
+                    self.send_header("Content-Range", f"bytes {start}-{len(outer.body) - 1}/{len(outer.body)}")
                 else:
                     self.send_response(200)
                 data = outer.body[start:]

@@ -37,9 +37,7 @@ def test_every_process_draws_the_same() -> None:
     other = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
     path = os.pathsep.join([os.path.dirname(__file__), *sys.path])
     environment = {**os.environ, "PYTHONHASHSEED": other, "PYTHONPATH": path}
-    run = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert run.stdout == digest_of_a_few()
 
 
@@ -54,10 +52,7 @@ def test_letters_are_letters_of_all_faces() -> None:
 @pytest.mark.slow
 def test_classes_and_splits() -> None:
     items = Glyphs().scan()
-    names = {
-        split: {item.class_name for item in items if item.split == split}
-        for split in ("train", "val", "test")
-    }
+    names = {split: {item.class_name for item in items if item.split == split} for split in ("train", "val", "test")}
     assert {split: len(classes) for split, classes in names.items()} == {
         "train": 1034,
         "val": 86,
@@ -83,9 +78,7 @@ def test_each_face_is_drawn_before_any_comes_again() -> None:
 def test_an_undeformed_letter_is_the_rendering_itself() -> None:
     source = Glyphs(**STILL)
     image = drawings(source, [ord("H")])[ord("H")]
-    pictures = source._render([_font(face) for face in FACES], ord("H"))[source._faces_of("U+0048")].astype(
-        float
-    )
+    pictures = source._render([_font(face) for face in FACES], ord("H"))[source._faces_of("U+0048")].astype(float)
     # A drawing's pixel centre lies on the corner of four pixels of the rendering: it is their mean.
     mean = pictures.reshape(20, 28, 2, 28, 2).mean(axis=(2, 4))
     assert np.abs(image - mean).max() <= 1

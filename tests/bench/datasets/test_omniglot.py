@@ -131,13 +131,10 @@ def test_settings_out_of_range(setting: dict, message: str) -> None:
         Omniglot(**setting)
 
 
-def test_download_fetches_what_is_missing_and_checks_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_download_fetches_what_is_missing_and_checks_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     served = zipped(miniature(tmp_path / "tree"), tmp_path / "served")
     parts = {
-        part: omniglot._Part(hashlib.md5((served / f"{part}.zip").read_bytes()).hexdigest(), "", 0)
-        for part in PARTS
+        part: omniglot._Part(hashlib.md5((served / f"{part}.zip").read_bytes()).hexdigest(), "", 0) for part in PARTS
     }
     handler = partial(_Quiet, directory=str(served))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)

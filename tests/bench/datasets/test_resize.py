@@ -11,9 +11,7 @@ from bench.errors import BenchError
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 40), st.integers(1, 40), st.booleans())
-def test_bilinear_is_torchs_bilinear_without_antialias(
-    seed: int, h: int, w: int, size: int, colour: bool
-) -> None:
+def test_bilinear_is_torchs_bilinear_without_antialias(seed: int, h: int, w: int, size: int, colour: bool) -> None:
     image = np.random.default_rng(seed).integers(0, 256, (h, w, 3) if colour else (h, w), dtype=np.uint8)
     planes = torch.from_numpy(image.reshape(h, w, -1)).double().permute(2, 0, 1)[None]
     want = torch.nn.functional.interpolate(planes, (size, size), mode="bilinear", align_corners=False)

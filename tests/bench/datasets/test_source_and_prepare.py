@@ -58,11 +58,7 @@ class Made:
 def test_a_prepared_dataset_holds_the_sources_images_in_order(tmp_path: Path) -> None:
     source, seen = Made(), []
     dataset = load(source, tmp_path, lambda *call: seen.append(call))
-    rows = [
-        (s.name, s.class_names[c], f)
-        for s in dataset.splits.values()
-        for c, f in zip(s.class_ids, s.image_ids)
-    ]
+    rows = [(s.name, s.class_names[c], f) for s in dataset.splits.values() for c, f in zip(s.class_ids, s.image_ids)]
     assert rows == [(i.split, i.class_name, i.file_id) for i in source.scan()]
     for split in dataset.splits.values():
         items = [item for item in source.scan() if item.split == split.name]

@@ -54,7 +54,7 @@ def problem(backbone, tasks, shot, query=2, channels=1, size=17, blank=False):
 
 def worst(got, wanted):
     assert got.keys() == wanted.keys()
-    return max(float((got[n] - wanted[n]).norm() / wanted[n].norm().clamp_min(1e-12)) for n in wanted)
+    return max(((got[n] - wanted[n]).norm() / wanted[n].norm().clamp_min(1e-12)).item() for n in wanted)
 
 
 # --------------------------------------------------------------------------------------------- one operator

@@ -78,8 +78,7 @@ def test_every_class_every_pair_and_every_image_is_equally_likely():
 def test_same_generator_same_tasks_and_images_are_the_real_ones():
     images = numbered([i % 6 for i in range(300)])
     one, two = (
-        LabelledSampler(images).sample(5, TaskSpec(5, 2, 3), torch.Generator().manual_seed(1))
-        for _ in range(2)
+        LabelledSampler(images).sample(5, TaskSpec(5, 2, 3), torch.Generator().manual_seed(1)) for _ in range(2)
     )
     assert torch.equal(one.support, two.support)
     assert torch.equal(one.query, two.query)

@@ -37,9 +37,7 @@ def split(name: str, sizes: list[int], shuffle: int | None = None) -> Split:
     )
 
 
-def toy(
-    sizes: list[int] | None = None, name: str = "toy", content: str = "abc", shuffle: int | None = None
-) -> Dataset:
+def toy(sizes: list[int] | None = None, name: str = "toy", content: str = "abc", shuffle: int | None = None) -> Dataset:
     sizes = [21, 20, 25, 22, 20, 30, 24] if sizes is None else sizes
     splits = {
         "train": split("train", [20] * 8),
@@ -84,9 +82,7 @@ def test_tasks_equal_a_plain_loop_over_the_definition():
             z ^= z >> 31
         return z
 
-    assert (
-        splitmix(1234567, 3) == 9817491932198370423
-    )  # as listed on Rosetta Code, "Pseudo-random numbers/Splitmix64"
+    assert splitmix(1234567, 3) == 9817491932198370423  # as listed on Rosetta Code, "Pseudo-random numbers/Splitmix64"
     root = Seed(11).at("evaluation", "toy", "test")
     of_image = dataset.splits["test"].class_ids
     for t in range(20):
@@ -120,9 +116,7 @@ def test_small_classes_are_never_drawn_and_too_few_classes_are_refused():
     dataset = toy([20, 3, 20, 20, 5])
     drawn = draw(dataset, "test", TaskSpec(3, 1, 5), 100, 0)
     assert set(drawn.class_names.ravel()) == {"test-ü0", "test-ü2", "test-ü3"}
-    with pytest.raises(
-        BenchError, match="need 5 classes with at least 6 images each, but toy/test has 3 of them"
-    ):
+    with pytest.raises(BenchError, match="need 5 classes with at least 6 images each, but toy/test has 3 of them"):
         draw(dataset, "test", TaskSpec(5, 1, 5), 100, 0)
     with pytest.raises(BenchError, match=r"no split 'tset', only train, val, test\. Did you mean 'test'\?"):
         draw(dataset, "tset", TaskSpec(5, 1, 5), 100, 0)
@@ -138,9 +132,7 @@ def test_another_process_another_hash_seed_another_number_of_threads_draw_the_sa
         "print(t.draw(t.toy(), 'test', t.TaskSpec(5, 5, 15), 200, 42).sha256)"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "4711", "OMP_NUM_THREADS": "4"}
-    there = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
-    )
+    there = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     assert there.stdout.strip() == here
 
 
