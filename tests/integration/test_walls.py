@@ -1,0 +1,120 @@
+"""The three walls that make the numbers honest, for every method there is (labels, queries, randomness)."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from bench import catalogue, config
+from bench.artifacts import ArtifactStore
+from bench.checkpoint import Checkpoint
+from bench.contracts import Budget, Context, TaskSpec
+from bench.datasets.images import LabelledImages, UnlabelledImages
+from bench.datasets.source import Split
+from bench.evaluate import check_declaration, evaluate
+from bench.plan import planned_runs
+from bench.run import training_images
+from bench.seeds import Seed
+from bench.tasks.manifest import draw
+
+CPU = torch.device("cpu")
+METHODS = sorted(catalogue.variants())
+SMALL = ("backbone.filters=4", "learner.eval_steps=2", "generator.channels=4", "generator.batch_size=200")
+
+
+def composed(name):
+    return config.compose(catalogue.variants()[name], "glyphs", "smoke", config.parse_overrides(SMALL))
+
+
+def fitted(name, dataset, folder, seed=0):
+    """The learner of a method trained for two steps, through the same door as in a run."""
+    one = composed(name)
+    run = planned_runs([one], "content", (seed,), folder)[0]
+    method = config.build(one.values["method"], one.values)
+    budget = Budget("test", meta_iterations=2, generator_epochs=1, encoder_epochs=1)
+    context = Context(
+        Seed(seed), CPU, budget, ArtifactStore(folder / "artifacts"), Checkpoint(folder / "w", 1e9), lambda *_: None
+    )
+    return method.fit(training_images(run, dataset, CPU), TaskSpec(5, 1, 2), context)
+
+
+def state(learner):
+    return {name: tensor.numpy().tobytes() for name, tensor in learner.state().items()} if hasattr(learner, "state") else {}
+
+
+@pytest.fixture(scope="module")
+def small(glyphs):
+    """A dataset with 30 meta-train classes, and the same with its meta-train labels permuted over the images."""
+
+    def part(split, classes):
+        rows = np.flatnonzero(split.class_ids < classes)
+        return Split(
+            split.dataset,
+            split.name,
+            np.ascontiguousarray(split.pixels[rows]),
+            split.class_ids[rows],
+            split.class_names[:classes],
+            tuple(split.image_ids[row] for row in rows),
+        )
+
+    splits = {name: part(split, 30) for name, split in glyphs.splits.items()}
+    train = splits["train"]
+    shuffled = dataclasses.replace(train, class_ids=np.random.default_rng(0).permutation(train.class_ids))
+    return (
+        dataclasses.replace(glyphs, splits=splits),
+        dataclasses.replace(glyphs, splits={**splits, "train": shuffled}),
+    )
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_labels_reach_only_the_methods_that_declare_them(name, small, tmp_path, one_thread):
+    true, permuted = small
+    supervised = catalogue.variants()[name].supervised
+    run = planned_runs([composed(name)], "content", (0,), tmp_path)[0]
+    assert isinstance(training_images(run, true, CPU), LabelledImages if supervised else UnlabelledImages)
+    first = fitted(name, true, tmp_path / "true")
+    second = fitted(name, permuted, tmp_path / "permuted")
+    if supervised:
+        assert state(first) != state(second)
+    else:
+        assert state(first) == state(second)
+        tasks = draw(true, "test", TaskSpec(5, 1, 3), 4, seed=0)
+        images = true.splits["test"].labelled()
+        assert (evaluate(first, images, tasks, CPU)[0] == evaluate(second, images, tasks, CPU)[0]).all()
+
+
+def test_unlabelled_images_carry_nothing_but_pixels_in_an_order_free_of_labels(small):
+    images = small[0].splits["train"].unlabelled()
+    assert [field.name for field in dataclasses.fields(images)] == ["pixels", "fingerprint"]
+    assert torch.equal(images.pixels, small[1].splits["train"].unlabelled().pixels)
+    class_of = {row.tobytes(): c for row, c in zip(small[0].splits["train"].pixels, small[0].splits["train"].class_ids)}
+    classes = [class_of[row.numpy().tobytes()] for row in images.pixels]
+    neighbours = np.mean([a == b for a, b in zip(classes, classes[1:])])
+    assert neighbours < 0.1, "images of one class must not stand together"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_learner_declares_how_it_uses_the_queries(name, small, tmp_path):
+    learner = fitted(name, small[0], tmp_path)
+    tasks = draw(small[0], "test", TaskSpec(5, 1, 5), 4, seed=0)
+    behaviour = check_declaration(learner, small[0].splits["test"].labelled(), tasks, CPU)
+    assert behaviour.fault(learner) is None
+
+
+@pytest.mark.parametrize("name", ["umtra-maml", "supervised-protonet", "lasium-oc-vae-maml"])
+def test_training_depends_on_the_training_seed_and_on_nothing_drawn_before(name, small, tmp_path, one_thread):
+    first = state(fitted(name, small[0], tmp_path / "a"))
+    torch.manual_seed(123)
+    np.random.seed(5)  # noqa: NPY002  the point is that global state is not used
+    torch.rand(7)
+    assert state(fitted(name, small[0], tmp_path / "b")) == first
+    assert state(fitted(name, small[0], tmp_path / "c", seed=1)) != first
+
+
+def test_the_task_list_does_not_depend_on_anything_but_data_spec_and_seed(small):
+    before = draw(small[0], "test", TaskSpec(5, 1, 3), 10, seed=0).sha256
+    torch.manual_seed(1)
+    assert draw(small[0], "test", TaskSpec(5, 1, 3), 10, seed=0).sha256 == before
+    assert draw(small[0], "test", TaskSpec(5, 1, 3), 10, seed=1).sha256 != before
+    assert draw(small[0], "val", TaskSpec(5, 1, 3), 10, seed=0).sha256 != before
