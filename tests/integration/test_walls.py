@@ -40,7 +40,11 @@ def fitted(name, dataset, folder, seed=0):
 
 
 def state(learner):
-    return {name: tensor.numpy().tobytes() for name, tensor in learner.state().items()} if hasattr(learner, "state") else {}
+    return (
+        {name: tensor.numpy().tobytes() for name, tensor in learner.state().items()}
+        if hasattr(learner, "state")
+        else {}
+    )
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,153 @@
+"""Bad input through the real command line: one sentence, exit code 2, no traceback, nothing half-written."""
+
+import os
+import subprocess
+
+import numpy as np
+import pytest
+from commands import TINY
+from PIL import Image
+
+RUN = ("run", "--methods", "umtra", "--no-references", "--budget", "smoke", *TINY)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("run", "--methods", "lasum"), "unknown method 'lasum'. Did you mean 'lasium'?"),
+        (("run", "--methods", "umtra", "--dataset", "glyph"), "unknown dataset 'glyph'. Did you mean 'glyphs'?"),
+        (("run", "--methods", "umtra", "--budget", "smok"), "unknown budget 'smok'. Did you mean 'smoke'?"),
+        (("run", "--methods", "umtra", "learner.iner_lr=1"), "Did you mean 'learner.inner_lr'?"),
+        (("run", "--methods", "umtra", "learner.inner_lr=fast"), "learner.inner_lr takes a number (default 0.4)"),
+        (("run", "--methods", "umtra", "learner.inner_lr=-1"), "learner.inner_lr must be above 0, not -1"),
+        (
+            ("run", "--methods", "umtra", "learner.batch_stats=both"),
+            "must be 'transductive' or 'inductive', not 'both'",
+        ),
+        (("run", "--methods", "umtra", "--shots", "one"), "--shots takes whole numbers separated by commas"),
+        (("run", "--methods", "umtra", "--shots", "1,99"), "classes with at least 114 images each"),
+        (("run", "--methods", "umtra", "way=400"), "400-way tasks need 400 classes"),
+        (("run", "--methods", "umtra", "--device", "gpu"), "unknown device 'gpu'; use auto, cpu, cuda"),
+        (("run",), "nothing to run: give --methods"),
+        (("run", "--methods", "umtra", "--sede", "1"), "--seeds"),
+        (("list", "methodes"), "Did you mean 'methods'?"),
+        (("prepare", "omniglot", "dataset.size=20"), "--data-dir DIR"),
+        (("prepare", "glyphs", "--download"), "has no download"),
+        (("report",), "no readable run below runs"),
+        (("compare", "a", "b"), "no readable run below runs"),
+        (("check", "--baseline", "none.parquet"), "no readable run below runs"),
+        (("tasks", "verify", "none.parquet"), "cannot read none.parquet: no such file"),
+        (("tasks", "export", "t.parquet", "--split", "tset"), "Did you mean 'test'?"),
+        (("show", "pixels"), "invents no tasks"),
+    ],
+)
+def test_mistyped_arguments(bench, arguments, expected):
+    assert expected in bench.error(*arguments)
+    assert not list(bench.folder.rglob("run.json"))
+
+
+def _images(folder, shape=(30, 30), count=3):
+    rng = np.random.default_rng(0)
+    for split in ("train", "val", "test"):
+        for name in range(6):
+            path = folder / split / f"{split}{name}"
+            path.mkdir(parents=True)
+            for i in range(count):
+                Image.fromarray(rng.integers(0, 255, (*shape, 3), dtype=np.uint8)).save(path / f"{i}.png")
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image", None])
+def test_a_damaged_image_is_named(bench, content):
+    data = bench.folder / "photos"
+    _images(data)
+    victim = data / "test" / "test3" / "1.png"
+    victim.write_bytes(victim.read_bytes()[:100] if content is None else content)
+    message = bench.error("prepare", "folder", "--data-dir", data)
+    assert "test3/1.png" in message
+    assert not [path for path in bench.cache.iterdir() if path.name.startswith("folder") and path.is_dir()]
+
+
+def test_own_images_run_from_folder_to_leaderboard_and_too_few_of_them_are_told(bench):
+    data = bench.folder / "photos"
+    _images(data, shape=(40, 32), count=6)
+    request = ("run", "--methods", "umtra-protonet", "--no-references", "--budget", "smoke", "--dataset", "folder")
+    settings = ("--data-dir", data, "dataset.name=mine", "dataset.size=32", "query=5", *TINY[:1], TINY[2])
+    assert "mine" in bench(*request, *settings).stdout
+    assert "classes with at least 7 images each" in bench.error(*request, *settings, "--shots", "2")
+    empty = bench.folder / "empty"
+    empty.mkdir()
+    assert str(empty) in bench.error("prepare", "folder", "--data-dir", empty)
+
+
+def test_a_damaged_record_manifest_checkpoint_score_and_cache(bench, tmp_path):
+    bench(*RUN)
+    record = next(bench.out.glob("*/*/*/run.json"))
+    manifest = next(bench.out.glob("manifests/*.parquet"))
+
+    whole = record.read_text()
+    record.write_text(whole[: len(whole) // 2])
+    result = bench(*RUN, code=1)
+    assert "run.json is damaged" in result.stdout
+    assert "delete" in result.stdout
+    record.write_text(whole)
+
+    sealed = manifest.read_bytes()
+    manifest.write_bytes(sealed[:-100])
+    assert manifest.name in bench.error(*RUN)
+    assert "not a readable Parquet file" in bench.error("tasks", "verify", manifest)
+    manifest.write_bytes(sealed)
+
+    record.unlink()
+    weights = record.with_name("weights.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-9])
+    assert "weights.safetensors is damaged" in bench(*RUN, code=1).stdout
+    weights.unlink()
+    bench(*RUN)
+
+    (record.parent / "tasks.parquet").write_bytes(b"PAR1")
+    result = bench("report", code=2)
+    assert "tasks.parquet is damaged" in result.stderr
+
+    bench.cache = tmp_path / "cache"
+    bench("prepare", "glyphs")
+    images = next(bench.cache.glob("glyphs-*/images.npy"))
+    data = bytearray(images.read_bytes())
+    data[-1] ^= 255
+    images.write_bytes(data)
+    assert "is damaged" in bench.error("prepare", "glyphs")
+
+
+def test_a_manifest_travels_and_is_checked(bench):
+    bench("tasks", "export", "t.parquet", "--tasks", "10", "--shot", "5")
+    assert "is whole: 10 tasks" in bench("tasks", "verify", "t.parquet").stdout
+    assert "no split 'validation'" in bench.error("tasks", "export", "t.parquet", "--split", "validation")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_an_unwritable_folder(bench):
+    locked = bench.folder / "locked"
+    locked.mkdir(mode=0o500)
+    assert "cannot write" in bench.error(*RUN, "--out", locked / "runs")
+
+
+def test_an_out_that_is_a_file(bench):
+    (bench.folder / "file").write_text("")
+    assert "cannot write" in bench.error(*RUN, "--out", "file")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
+def test_a_full_disk(bench):
+    small = bench.folder / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(small)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("cannot mount a tmpfs here")
+    try:
+        process = bench.start(*RUN, "backbone.filters=64", "--out", small / "runs")
+        out, err = process.communicate(timeout=200)
+        assert process.returncode in (1, 2), out + err
+        assert "No space left on device" in out + err
+        assert "Traceback" not in out + err
+        assert not list(small.rglob("*.tmp"))
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
