@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 .PHONY: demo test lint format clean
 
 demo: $(INSTALLED)
-	$(BIN)/bench run --methods lasium,umtra --budget quick --out runs/demo
+	$(BIN)/bench run --methods lasium,umtra --budget quick --workers 2 --out runs/demo
 	$(BIN)/bench report --runs runs/demo --out reports/demo
 
 test: lint

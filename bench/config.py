@@ -309,6 +309,11 @@ def used_groups(values: Mapping[str, Any]) -> set[str]:
     return found
 
 
+def artifact_groups(values: Mapping[str, Any]) -> list[str]:
+    """The groups of a method whose training is kept in the artifact store and shared."""
+    return sorted(used_groups(values) & {"generator", "encoder"})
+
+
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
     for key, value in values.items():
         if key in RESERVED or (not prefix and key in FLAGS and not isinstance(value, Mapping)):

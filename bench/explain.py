@@ -43,15 +43,14 @@ def explain(request: Request, settings: bool = False) -> Iterator[str | Table]:
         labels = "meta-train" if run.variant.supervised else "none"
         table.add_row(run.name, str(run.seed), run.budget, labels, states[run.folder], str(run.folder))
     yield table
-    shared: dict[tuple[str, str, int], list[str]] = defaultdict(list)
+    shared: dict[tuple[str, int], list[str]] = defaultdict(list)
     for run in runs:
-        for group in ("generator", "encoder"):
-            if group in config.used_groups(run.values):
-                node = run.values[group]
-                key = content_key(config.component_settings(node, run.values))[:8]
-                name = str(node.get("card", {}).get("title", group))
-                shared[f"{group} {name} ({key})", "", run.seed].append(run.name)
-    for (name, _, seed), users in shared.items():
+        for group in config.artifact_groups(run.values):
+            node = run.values[group]
+            key = content_key(config.component_settings(node, run.values))[:8]
+            name = str(node.get("card", {}).get("title", group))
+            shared[f"{group} {name} ({key})", run.seed].append(run.name)
+    for (name, seed), users in shared.items():
         yield f"{name}, seed {seed}: trained once for {', '.join(users)}"
     for manifest in manifests:
         where = f"{dataset.name}/{manifest.split}"

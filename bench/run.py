@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 import bench
 from bench import config
 from bench.artifacts import ArtifactStore
-from bench.checkpoint import Checkpoint
+from bench.checkpoint import Checkpoint, load_tensors, save_tensors
 from bench.contracts import Budget, Context, Learner, Method, Monitor, ProgressCallback, TaskSpec
 from bench.datasets.images import LabelledImages, UnlabelledImages
 from bench.datasets.prepare import load as load_dataset
@@ -137,6 +137,7 @@ class _Execution:
         self.timings: dict[str, float] = {}
         self.evaluations: list[Evaluation] = []
         self.scores: list[pd.DataFrame] = []
+        self.answers: list[Path] = []
         self.notes: dict[str, Any] = {}
         self.transductive: bool | None = None
         self.dataset_hash = ""
@@ -228,10 +229,21 @@ class _Execution:
     def _answer(self, learner: Learner, dataset: Dataset, path: Path) -> None:
         tasks = manifests.load(path)
         tasks.verify(dataset)
-        began = time.monotonic()
-        images = dataset.splits[tasks.split].labelled(self.device)
-        correct, total = evaluate(learner, images, tasks, self.device, progress=self.progress)
-        seconds = time.monotonic() - began
+        # An evaluation can take minutes: what is answered is kept at once, in case the next manifest is interrupted.
+        kept = self.run.folder / f"answers-{tasks.sha256[:12]}.safetensors"
+        weights = self.run.folder / "weights.safetensors"
+        newest = weights.stat().st_mtime if weights.exists() else 0.0
+        if kept.exists() and kept.stat().st_mtime >= newest:
+            tensors, meta = load_tensors(kept)
+            correct, total, seconds = tensors["correct"].numpy(), tensors["total"].numpy(), float(meta["seconds"])
+        else:
+            began = time.monotonic()
+            images = dataset.splits[tasks.split].labelled(self.device)
+            correct, total = evaluate(learner, images, tasks, self.device, progress=self.progress)
+            seconds = time.monotonic() - began
+            answers = {"correct": torch.from_numpy(correct), "total": torch.from_numpy(total)}
+            save_tensors(kept, answers, {"seconds": seconds})
+        self.answers.append(kept)
         accuracy, interval = accuracy_and_interval(correct, total)
         spec = tasks.spec
         self.evaluations.append(
@@ -323,6 +335,9 @@ class _Execution:
             with replacing(self.run.folder / "tasks.parquet") as temporary:
                 pd.concat(self.scores, ignore_index=True).to_parquet(temporary, index=False)
         write_record(self.run.folder, record)
+        if record.done:
+            for path in self.answers:
+                path.unlink(missing_ok=True)
 
     def progress(self, stage: str, done: int, total: int, metrics: Mapping[str, float]) -> None:
         """Forward progress, log every tenth, and keep to the time limit."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import Future, as_completed
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench import config
 from bench import run as running
-from bench.artifacts import ArtifactStore
+from bench.artifacts import ArtifactStore, content_key
 from bench.checkpoint import Checkpoint
 from bench.contracts import Budget, Context, Tasks, TaskSpec
 from bench.errors import BenchError
@@ -99,7 +101,8 @@ def execute(session: Session, reporter: Reporter, workers: int = 1) -> list[Outc
     pending: dict[Future[RunRecord], int] = {}
     with executor(workers) as pool:
         try:
-            for index, job in enumerate(session.jobs):
+            for index in _order(session.runs) if workers > 1 else range(len(session.runs)):
+                job = session.jobs[index]
                 state = job.run.status(wanted)
                 label = f"[{index + 1}/{len(session.jobs)}] {job.run.name} seed {job.run.seed}"
                 if state == "cached":
@@ -116,10 +119,10 @@ def execute(session: Session, reporter: Reporter, workers: int = 1) -> list[Outc
                     reporter.say(f"{label}: {describe(outcomes[index])}")
                 else:
                     pending[pool.submit(running.execute, job, _silent)] = index
-            for future in as_completed(pending):
+            for future in _finished(pending, session.runs, reporter):
                 index = pending[future]
-                outcomes[index] = _outcome(session.runs[index], future)
                 run = session.runs[index]
+                outcomes[index] = _outcome(run, future)
                 reporter.say(
                     f"[{index + 1}/{len(session.jobs)}] {run.name} seed {run.seed}: {describe(outcomes[index])}"
                 )
@@ -127,6 +130,36 @@ def execute(session: Session, reporter: Reporter, workers: int = 1) -> list[Outc
             pool.shutdown(wait=True, cancel_futures=True)
             raise
     return [outcomes[index] for index in sorted(outcomes)]
+
+
+def _finished(
+    pending: Mapping[Future[RunRecord], int], runs: Sequence[PlannedRun], reporter: Reporter
+) -> Iterator[Future[RunRecord]]:
+    """Futures as they finish; meanwhile, now and then, the last log line of each that is running."""
+    waiting = set(pending)
+    while waiting:
+        done, waiting = wait(waiting, timeout=reporter.seconds, return_when=FIRST_COMPLETED)
+        yield from done
+        if not done:
+            for future in sorted(waiting, key=lambda one: pending[one]):
+                log = runs[pending[future]].folder / "log.txt"
+                if future.running() and log.exists():
+                    line = (log.read_text(encoding="utf-8").splitlines() or [""])[-1]
+                    reporter.say(f"  {runs[pending[future]].name}: {line.partition(' ')[2]}")
+
+
+def _order(runs: Sequence[PlannedRun]) -> list[int]:
+    """Runs side by side: first one of each that share an artifact, so that the others do not wait for its training."""
+    seen: Counter[str] = Counter()
+    turn = []
+    for run in runs:
+        shared = [
+            config.component_settings(run.values[group], run.values) for group in config.artifact_groups(run.values)
+        ]
+        key = content_key({"seed": run.seed, "artifacts": shared})
+        turn.append(seen[key] if shared else 0)
+        seen[key] += 1
+    return sorted(range(len(runs)), key=lambda index: turn[index])
 
 
 def describe(outcome: Outcome) -> str:

@@ -1,6 +1,7 @@
 """The three walls that make the numbers honest, for every method there is (labels, queries, randomness)."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -94,7 +95,7 @@ def test_unlabelled_images_carry_nothing_but_pixels_in_an_order_free_of_labels(s
     assert torch.equal(images.pixels, small[1].splits["train"].unlabelled().pixels)
     class_of = {row.tobytes(): c for row, c in zip(small[0].splits["train"].pixels, small[0].splits["train"].class_ids)}
     classes = [class_of[row.numpy().tobytes()] for row in images.pixels]
-    neighbours = np.mean([a == b for a, b in zip(classes, classes[1:])])
+    neighbours = np.mean([a == b for a, b in itertools.pairwise(classes)])
     assert neighbours < 0.1, "images of one class must not stand together"
 
 
