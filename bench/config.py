@@ -141,16 +141,19 @@ def compose(
         if override.key in fixed and override.value != fixed[override.key].value and not variant.reference:
             raise BenchError(f"{override.text!r}: the name {variant.name!r} fixes {fixed[override.key].text}")
     overrides = [o for o in overrides if o.key not in fixed]
-    before = _hydra(base.values())
-    used = used_groups(before)
+    used = used_groups(_hydra(base.values()))
     chosen = [o for o in overrides if o.is_group and o.key in used]
-    staged = _hydra({**base, **{o.key: o for o in chosen}}.values()) if chosen else before
+    staged = _hydra({**base, **{o.key: o for o in chosen}}.values())
     used = used_groups(staged)
+    # What a budget recommends ranks below every other setting, and applies to the methods that have it.
+    budget_values = [o for o in _recommended_by_budget(budget) if _applies(o, staged, used)]
+    before = _hydra({**base, **{o.key: o for o in budget_values}}.values())
     applied = [o for o in overrides if (o.is_group and o.key in used) or (not o.is_group and _applies(o, staged, used))]
     for override in applied:
         if not override.is_group:
             _check_type(override, staged)
-    values = _hydra({**base, **{o.key: o for o in applied}}.values())
+    values = _hydra({**base, **{o.key: o for o in [*chosen, *budget_values, *applied]}}.values())
+    values["budget"].pop("recommend", None)
     values["shots"] = list(shots)
     if data_dir is not None and "data_dir" in values["dataset"]:
         values["dataset"]["data_dir"] = data_dir
@@ -331,6 +334,10 @@ def _in_scope(key: str, used: set[str]) -> bool:
 
 def _applies(override: Override, values: Mapping[str, Any], used: set[str]) -> bool:
     return _in_scope(override.key, used) and override.key in set(_leaves(values))
+
+
+def _recommended_by_budget(budget: str) -> list[Override]:
+    return [Override(text.partition("=")[0], text) for text in catalogue.raw("budget", budget).get("recommend", ())]
 
 
 def _at(values: Mapping[str, Any], key: str) -> Any:

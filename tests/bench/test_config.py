@@ -205,3 +205,15 @@ def test_a_plugin_brings_configs_and_classes(tmp_path, monkeypatch):
 def test_check_overrides_accepts_what_fits_any_method():
     both = [variant("lasium-ro-vae-maml"), variant("umtra-maml")]
     check_overrides(parse_overrides(["method.alpha=1", "method.mask=0.3"]), both, "glyphs", "quick")
+
+
+def test_a_budget_recommends_settings_that_the_user_can_override():
+    quick = compose(variant("umtra-maml"), "glyphs", "quick")
+    assert quick.values["learner"]["eval_steps"] == 20
+    assert quick.method_name == "umtra-maml"
+    assert "recommend" not in quick.values["budget"]
+    assert compose(variant("umtra-maml"), "glyphs", "paper").values["learner"]["eval_steps"] == 50
+    assert "eval_steps" not in compose(variant("umtra-protonet"), "glyphs", "quick").values["learner"]
+    chosen = compose(variant("umtra-maml"), "glyphs", "quick", parse_overrides(["learner.eval_steps=50"]))
+    assert chosen.values["learner"]["eval_steps"] == 50
+    assert chosen.method_name == "umtra-maml,learner.eval_steps=50"
