@@ -9,15 +9,11 @@ import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True, slots=True)
-class UnlabelledImages:
-    """The wall between labels and methods: pixels in shuffled order, and nothing else.
+class _Resident:
+    """What both kinds of images can do; ``pixels`` is uint8 [n, C, H, W] on the device."""
 
-    pixels: uint8 [n, C, H, W] on the device. fingerprint: content hash of the pixels in this order.
-    """
-
+    __slots__ = ()
     pixels: Tensor
-    fingerprint: str
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -39,7 +35,18 @@ class UnlabelledImages:
 
 
 @dataclass(frozen=True, slots=True)
-class LabelledImages:
+class UnlabelledImages(_Resident):
+    """The wall between labels and methods: pixels in shuffled order, and nothing else.
+
+    pixels: uint8 [n, C, H, W] on the device. fingerprint: content hash of the pixels in this order.
+    """
+
+    pixels: Tensor
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledImages(_Resident):
     """A labelled split, given only to methods declared supervised, and to the harness itself.
 
     pixels: uint8 [n, C, H, W] on the device. class_ids: int64 [n] on the CPU, 0 … len(class_names)-1.
@@ -49,24 +56,6 @@ class LabelledImages:
     class_ids: Tensor
     class_names: Sequence[str]
     fingerprint: str
-
-    def __len__(self) -> int:
-        return len(self.pixels)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
-        _, channels, height, width = self.pixels.shape
-        return channels, height, width
-
-    @property
-    def device(self) -> torch.device:
-        """Where the pixels are."""
-        return self.pixels.device
-
-    def take(self, index: Tensor) -> Tensor:
-        """As :meth:`UnlabelledImages.take`."""
-        return take(self.pixels, index)
 
 
 def take(pixels: Tensor, index: Tensor) -> Tensor:
