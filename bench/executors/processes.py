@@ -74,6 +74,8 @@ class ProcessPerTaskExecutor(Executor):
 
 def _work(sender: Connection, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     keep_temporaries()
+    # Ctrl-C reaches a whole group of processes at once; here it comes from the parent, once, so no clean-up is hit.
+    os.setpgrp()
     try:
         sender.send((True, fn(*args, **kwargs)))
     except KeyboardInterrupt:

@@ -1,6 +1,7 @@
 """The main job from the command line: train, answer the sealed tasks, compare, report, gate."""
 
 import json
+import os
 import signal
 import time
 
@@ -120,6 +121,18 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_scores(bench, how, where):
     bench(*request, "--out", "stopped")
     (whole,), (resumed,) = scores(bench.folder / "whole").values(), scores(bench.folder / "stopped").values()
     pd.testing.assert_frame_equal(whole, resumed)
+
+
+def test_ctrl_c_stops_runs_side_by_side(bench):
+    request = ("run", "--methods", "umtra-maml,umtra-protonet", "--no-references", "--budget", "smoke", *TINY)
+    process = bench.start(*request, "--workers", "2", "budget.meta_iterations=100000")
+    _wait_for(lambda: len(list(bench.out.glob("*/*/*/log.txt"))) == 2, process)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, out + err
+    assert "Traceback" not in out + err
+    statuses = [json.loads(path.read_text())["status"] for path in bench.out.glob("*/*/*/run.json")]
+    assert statuses == ["interrupted", "interrupted"]
 
 
 def test_two_commands_on_one_folder_share_the_work(bench):
