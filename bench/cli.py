@@ -440,6 +440,7 @@ def tasks_verify(
 
       bench tasks verify omniglot-5way-1shot.parquet --dataset omniglot --data-dir DIR
     """
+    from bench.catalogue import options
     from bench.config import dataset_values, parse_overrides
     from bench.datasets.prepare import default_cache
     from bench.progress import Reporter
@@ -447,6 +448,10 @@ def tasks_verify(
     from bench.tasks.manifest import load
 
     manifest = load(file)
+    if dataset is None and manifest.dataset not in options("dataset"):
+        raise BenchError(
+            f"the tasks are of {manifest.dataset!r}; say with --dataset, and settings, how to read that here"
+        )
     values = dataset_values(dataset or manifest.dataset, parse_overrides(overrides or ()), data_dir)
     with Reporter() as reporter:
         manifest.verify(open_dataset(values, default_cache(), reporter))

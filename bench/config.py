@@ -154,6 +154,8 @@ def compose(
             _check_type(override, staged)
     values = _hydra({**base, **{o.key: o for o in [*chosen, *budget_values, *applied]}}.values())
     values["budget"].pop("recommend", None)
+    for override in applied:
+        _as_float(override.key, values, before)
     values["shots"] = list(shots)
     if data_dir is not None and "data_dir" in values["dataset"]:
         values["dataset"]["data_dir"] = data_dir
@@ -167,12 +169,12 @@ def compose(
     return RunConfig(
         variant=variant,
         values=values,
-        method_name=_named(variant.name, own),
-        title=_named(variant.title, own, ", "),
+        method_name=_named(variant.name, own, values),
+        title=_named(variant.title, own, values, ", "),
         dataset_name=_named(
-            str(values["dataset"].get("name") or dataset), [o for o in changed if head[o.key] == "dataset"]
+            str(values["dataset"].get("name") or dataset), [o for o in changed if head[o.key] == "dataset"], values
         ),
-        budget_name=_named(budget, [o for o in changed if head[o.key] == "budget"]),
+        budget_name=_named(budget, [o for o in changed if head[o.key] == "budget"], values),
     )
 
 
@@ -249,7 +251,7 @@ def component_settings(node: Mapping[str, Any], values: Mapping[str, Any]) -> di
     """What of a component can change a result: target, settings, version, and the same of all it uses."""
     settings = {key: value for key, value in node.items() if key not in RESERVED}
     settings["_target_"] = node.get("_target_")
-    settings["version"] = node.get("card", {}).get("version", 1)
+    settings["version"] = code_version(str(node.get("_target_")))
     for group in node.get("uses", ()):
         settings[group] = component_settings(values[group], values)
     return settings
@@ -300,6 +302,12 @@ def _hydra_texts(given: tuple[str, ...]) -> dict[str, Any]:
     return {str(key): value for key, value in container.items()}
 
 
+def code_version(target: str) -> int:
+    """``VERSION`` of the module of a class: its author raises it when the same settings give another result."""
+    resolve(target)
+    return int(getattr(importlib.import_module(target.rpartition(".")[0]), "VERSION", 1))
+
+
 def used_groups(values: Mapping[str, Any]) -> set[str]:
     """The groups that the method needs, through those that its components need."""
     found: set[str] = set()
@@ -347,6 +355,16 @@ def _at(values: Mapping[str, Any], key: str) -> Any:
     return found
 
 
+def _as_float(key: str, values: dict[str, Any], defaults: Mapping[str, Any]) -> None:
+    """``1`` for a setting that is a float is 1.0: one number, one key."""
+    if isinstance(_at(defaults, key), float) and isinstance(_at(values, key), int):
+        *parents, last = key.split(".")
+        node = values
+        for part in parents:
+            node = node[part]
+        node[last] = float(node[last])
+
+
 def _check_type(override: Override, values: Mapping[str, Any]) -> None:
     """A value must have the type of the default it replaces; a default of null accepts anything."""
     default = _at(values, override.key)
@@ -392,9 +410,12 @@ def _check_schema(values: Mapping[str, Any]) -> None:
         raise BenchError(f"the configuration is wrong: {str(error).splitlines()[0]}") from error
 
 
-def _named(name: str, overrides: Sequence[Override], separator: str = ",") -> str:
+def _named(name: str, overrides: Sequence[Override], values: Mapping[str, Any], separator: str = ",") -> str:
     """``lasium-ro-vae-maml,alpha=0.4``: a run with changed settings is another row, and says so in its name."""
-    own = ("method.", "dataset.", "budget.")
-    return separator.join(
-        [name, *sorted(o.text.split(".", 1)[1] if o.text.startswith(own) else o.text for o in overrides)]
-    )
+    shown = []
+    for override in overrides:
+        key, value = override.key, _at(values, override.key)
+        head, _, rest = key.partition(".")
+        text = override.value if override.is_group else "null" if value is None else str(value)
+        shown.append(f"{rest if head in ('method', 'dataset', 'budget') else key}={text}")
+    return separator.join([name, *sorted(shown)])

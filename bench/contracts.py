@@ -175,6 +175,15 @@ class Budget:
     validation_tasks: int = 100
     checkpoint_seconds: float = 15.0
 
+    def __post_init__(self) -> None:
+        lengths = ("meta_iterations", "generator_epochs", "encoder_epochs", "validate_every")
+        for name, least in (*((name, 0) for name in lengths), ("evaluation_tasks", 1), ("validation_tasks", 1)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise BenchError(f"budget.{name} must be an integer of at least {least}, not {value!r}")
+        if not self.checkpoint_seconds >= 0:
+            raise BenchError(f"budget.checkpoint_seconds must be 0 or more, not {self.checkpoint_seconds!r}")
+
 
 @dataclass(slots=True)
 class Context:

@@ -60,6 +60,8 @@ class PlannedRun:
             record = self.record()
         except BenchError:
             return "damaged"
+        if record is not None and record.done and not (self.folder / "tasks.parquet").exists():
+            return "damaged"
         if record is not None and record.done:
             return "cached" if set(manifests) <= {one.manifest for one in record.evaluations} else "evaluate"
         return "resume" if (self.folder / "weights.safetensors").exists() else "new"
@@ -79,17 +81,16 @@ def run_configs(request: Request) -> list[RunConfig]:
         raise BenchError(f"--shots takes numbers of at least 1, for example --shots 1,5, not {list(shots)}")
     user = config.parse_overrides(request.overrides)
     rows: list[tuple[Variant, list[Override]]] = []
+    shared = [Override(text.partition("=")[0], text) for text in experiment.get("overrides", ())]
     if request.methods or not experiment:
-        rows += [(variant, []) for variant in catalogue.expand(request.methods or "", dataset)]
+        rows += [(variant, shared) for variant in catalogue.expand(request.methods or "", dataset)]
     else:
-        shared = [Override(text.partition("=")[0], text) for text in experiment.get("overrides", ())]
         for row in experiment.get("rows", ()):
             own = [Override(text.partition("=")[0], text) for text in row.get("overrides", ())]
             rows += [(variant, shared + own) for variant in catalogue.expand(row["methods"], dataset)]
     if request.references and experiment.get("references", True):
         chosen = {variant.name for variant, _ in rows}
-        shared = [Override(text.partition("=")[0], text) for text in experiment.get("overrides", ())]
-        rows += [(v, shared if experiment else []) for v in catalogue.references() if v.name not in chosen]
+        rows += [(variant, shared) for variant in catalogue.references() if variant.name not in chosen]
     config.check_overrides(user, [variant for variant, _ in rows], dataset, budget)
     composed = [
         config.compose(
@@ -148,6 +149,8 @@ def run_key(one: RunConfig, content_hash: str, seed: int) -> str:
             "dataset": content_hash,
             "train": values["train"],
             "budget": budget,
+            # Rows of different budgets stand apart, also those of methods on which a budget has no effect.
+            "budget_name": one.budget_name,
             "seed": seed,
         }
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import gc
 import os
 import platform
 import time
@@ -63,6 +65,8 @@ def resolve_device(name: str) -> torch.device:
         raise BenchError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:1") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise BenchError("--device cuda: torch sees no CUDA device on this machine; use --device cpu or auto")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise BenchError(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices, counted from 0")
     if device.type not in ("cpu", "cuda"):
         raise BenchError(f"device {name!r} is not supported; use auto, cpu or cuda")
     return device
@@ -116,6 +120,7 @@ def execute(job: Job, progress: ProgressCallback) -> RunRecord:
             lock.acquire(timeout=0)
         except Timeout:
             progress("waiting for another process with this run", 0, 0, {})
+            append_log(run.folder, "waiting for another process with this run")
             lock.acquire()
     except OSError as error:
         raise BenchError(f"cannot write to {run.folder}: {error.strerror or error}") from error
@@ -138,6 +143,7 @@ class _Execution:
         self.evaluations: list[Evaluation] = []
         self.scores: list[pd.DataFrame] = []
         self.answers: list[Path] = []
+        self.peak_memory = 0.0
         self.notes: dict[str, Any] = {}
         self.transductive: bool | None = None
         self.dataset_hash = ""
@@ -152,14 +158,14 @@ class _Execution:
             have = {one.manifest for one in earlier.evaluations}
             if set(wanted) <= have:
                 return earlier
-            self._keep(earlier)
             wanted = {sha: path for sha, path in wanted.items() if sha not in have}
         self.log(f"start {self.run.name} seed {self.run.seed} key {self.run.key}")
         status: Status = "done"
         reason: str | None = None
         interrupt: KeyboardInterrupt | None = None
-        _reset_peak_memory()
         try:
+            if earlier is not None and earlier.done:
+                self._keep(earlier)
             self._train_and_answer(list(wanted.values()))
         except KeyboardInterrupt as error:
             status, reason, interrupt = "interrupted", "stopped by the user; run again to go on", error
@@ -176,7 +182,7 @@ class _Execution:
             else:
                 first = (str(error).splitlines() or [""])[0]
                 status, reason = "failed", f"{type(error).__name__}: {first} (traceback in log.txt)"
-        self.timings["total"] = time.monotonic() - self.began
+        self.timings["total"] = self.timings.get("total", 0.0) + time.monotonic() - self.began
         record = self._record(status, reason)
         # A failed extra evaluation must not take away the results that are there.
         if earlier is None or not earlier.done or status == "done":
@@ -189,6 +195,7 @@ class _Execution:
     def _train_and_answer(self, paths: Sequence[Path]) -> None:
         values = self.run.values
         self.device = resolve_device(self.job.device)
+        _reset_peak_memory(self.device)
         if self.job.threads:
             torch.set_num_threads(self.job.threads)
         dataset = open_dataset(values, self.job.cache, self.progress)
@@ -275,14 +282,11 @@ class _Execution:
 
     def _note_training(self, context: Context, seconds: float) -> None:
         """Training times survive interruptions: they are read back from the checkpoints, not from this process."""
-        saved = context.checkpoint.load()
+        tensors, meta = context.checkpoint.load() or ({}, {})
         curves = []
-        if saved is not None:
-            tensors, meta = saved
-            self.timings["fit"] = float(meta["seconds"])
-            curves += _curve(meta["stage"], tensors["losses"].tolist(), meta["validation"])
-        else:
-            self.timings["fit"] = seconds
+        self.timings["fit"] = float(meta.get("seconds", seconds))
+        if "losses" in tensors:
+            curves += _curve(meta["stage"], tensors["losses"].tolist(), meta.get("validation", ()))
         for artifact in self.store.used.values():
             kind = artifact.kind
             spent = float(artifact.meta.get("seconds", 0.0))
@@ -299,7 +303,15 @@ class _Execution:
         self.evaluations = list(earlier.evaluations)
         self.timings["evaluate"] = float(earlier.timings.get("evaluate", 0.0))
         self.notes.update(earlier.notes)
-        self.scores = [pd.read_parquet(self.run.folder / "tasks.parquet")]
+        self.peak_memory = earlier.peak_memory_mib or 0.0
+        self.timings["total"] = float(earlier.timings.get("total", 0.0))
+        path = self.run.folder / "tasks.parquet"
+        try:
+            frame = pd.read_parquet(path)
+        except (OSError, ValueError) as error:
+            raise BenchError(f"{path} is damaged or missing; delete its folder and run again") from error
+        # A kill between the two files of a record leaves rows here that run.json does not name yet.
+        self.scores = [frame[frame["manifest"].isin([one.manifest for one in earlier.evaluations])]]
 
     def _record(self, status: Status, reason: str | None) -> RunRecord:
         run, variant = self.run, self.run.variant
@@ -324,7 +336,7 @@ class _Execution:
             config=run.values,
             evaluations=tuple(self.evaluations),
             timings={name: round(value, 3) for name, value in self.timings.items()},
-            peak_memory_mib=_peak_memory_mib(self.device),
+            peak_memory_mib=max(self.peak_memory, _peak_memory_mib(self.device) or 0.0) or None,
             notes=self.notes,
             environment=environment(self.device),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -351,12 +363,14 @@ class _Execution:
             raise TimeLimit
 
     def log(self, line: str) -> None:
-        """Append to log.txt; a full disk must not end a run for the sake of its log."""
-        try:
-            with open(self.run.folder / "log.txt", "a", encoding="utf-8") as file:
-                file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {line}\n")
-        except OSError:
-            pass
+        """A line of log.txt."""
+        append_log(self.run.folder, line)
+
+
+def append_log(folder: Path, line: str) -> None:
+    """Append to log.txt; a full disk must not end a run for the sake of its log."""
+    with contextlib.suppress(OSError), open(folder / "log.txt", "a", encoding="utf-8") as file:
+        file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {line}\n")
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -387,10 +401,14 @@ def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
-def _reset_peak_memory() -> None:
-    """Start counting this process's peak resident memory anew, where the system can (Linux)."""
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
+def _reset_peak_memory(device: torch.device) -> None:
+    """Start counting the peak memory anew: of the GPU, or of this process where the system can (Linux)."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    gc.collect()
+    # What an earlier run of this process freed is kept for reuse; give it back, or it counts for this run.
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 

@@ -50,6 +50,9 @@ def prepare(request: Request, cache: Path, reporter: Reporter, workers: int = 1)
     running.resolve_device(request.device)
     for one in configs:
         config.build(one.values["method"], one.values)
+        Budget(**one.values["budget"])
+        if TaskSpec(**one.values["train"]).way < one.values["way"]:
+            raise BenchError(f"train.way={one.values['train']['way']} is less than way={one.values['way']}; raise it")
     first = configs[0]
     dataset = running.open_dataset(first.values, cache, reporter)
     sealed = running.seal_manifests(dataset, first.values, first.values["shots"], request.out)

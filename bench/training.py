@@ -66,18 +66,19 @@ def train(
             "step": done,
             "total": total,
             "validation": validation,
-            "seconds": seconds + time.monotonic() - began,
+            "seconds": seconds + time.monotonic() - began - looked,
             "complete": complete,
         }
         checkpoint.save({**state, "losses": losses[:done]}, meta)
 
     began = reported = time.monotonic()
+    looked = 0.0  # seconds spent on meta-validation, which is not training
     checked = start
     for i in range(start, total):
         # An interrupt may fall inside a step and leave half an update, so nothing is saved on the way out of one.
         losses[i] = step(i)
         done = i + 1
-        look = monitor is not None and monitor_every > 0 and done % monitor_every == 0
+        look = monitor is not None and monitor_every > 0 and (done % monitor_every == 0 or done == total)
         now = time.monotonic()
         if now - reported >= 0.5 or look or done == total or checkpoint.due():
             recent = losses[checked:done].cpu()
@@ -85,10 +86,16 @@ def train(
             checked, reported = done, now
             metrics = {"loss": float(recent.mean())}
             if look and monitor is not None and learner is not None:
+                looking = time.monotonic()
                 validation.append([done, monitor(done, learner())])
+                looked += time.monotonic() - looking
             if validation:
                 metrics["validation"] = validation[-1][1]
-            progress(stage, done, total, metrics)
+            try:
+                progress(stage, done, total, metrics)
+            except Exception:  # a time limit: it falls between two steps, so what is done can be kept
+                save(done, complete=done == total)
+                raise
             if checkpoint.due() and done < total:
                 save(done)
     if start < total or saved is None:
@@ -96,7 +103,7 @@ def train(
     return {
         "loss": losses[:total].cpu().tolist(),
         "validation": validation,
-        "seconds": seconds + time.monotonic() - began,
+        "seconds": seconds + time.monotonic() - began - looked,
     }
 
 

@@ -76,10 +76,11 @@ class Lasium:
                 raise BenchError(f"lasium: {name} must be 0 or more, not {value}")
 
     def fit(self, images: UnlabelledImages, spec: TaskSpec, context: Context) -> Learner:
-        """Meta-train on synthetic tasks; how many anchor sets were rejected goes into the run's record."""
+        """Meta-train on synthetic tasks. An uninterrupted training notes how many anchor sets were rejected."""
         sampler = self.sampler(images, context)
+        whole = not context.checkpoint.path.exists()  # else only the rest of a training is sampled, or nothing
         learner = self.learner.fit(sampler, spec, context)
-        if self.eps_sq > 0 and sampler.accepted:  # nothing was sampled when a finished training is loaded
+        if self.eps_sq > 0 and whole:
             context.note(
                 accepted_sets=sampler.accepted,
                 rejected_sets=sampler.rejected,
@@ -119,6 +120,11 @@ class LasiumSampler:
     posterior: tuple[Tensor, Tensor] | None
     accepted: int = field(default=0, init=False)
     rejected: int = field(default=0, init=False)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return self.images.shape
 
     def sample(self, n: int, spec: TaskSpec, rng: torch.Generator) -> Tasks:
         """``n`` tasks: one draw, one decoding for all of them."""

@@ -76,12 +76,21 @@ def _work(sender: Connection, fn: Callable[..., Any], args: tuple[Any, ...], kwa
     keep_temporaries()
     # Ctrl-C reaches a whole group of processes at once; here it comes from the parent, once, so no clean-up is hit.
     os.setpgrp()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         sender.send((True, fn(*args, **kwargs)))
     except KeyboardInterrupt:
         sender.send((False, WorkerDied("stopped by the user")))
     except Exception as error:
         sender.send((False, error))
+
+
+def _end_with_parent() -> None:
+    """A worker without its parent would train for nobody, and hold the run's lock."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        _interrupt(os.getpid())
 
 
 def _interrupt(pid: int) -> None:

@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from bench.catalogue import RESERVED
 from bench.config import UNNAMED
 from bench.errors import BenchError
 from bench.records import Evaluation, RunRecord, read_record, run_folders
@@ -192,6 +194,9 @@ def _scores(folder: Path, record: RunRecord, run: int) -> pa.Table:
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())[:120]
         raise BenchError(f"{path} is damaged ({reason}); delete its folder and run again") from error
+    # A kill between the two files of a record leaves rows here that run.json does not name yet.
+    named = pa.array([one.manifest for one in record.evaluations], pa.string())
+    table = table.filter(pc.is_in(table["manifest"], named))
     fault = _fault(table, record)
     if fault:
         raise BenchError(f"{path} is damaged ({fault}); delete its folder and run again")
@@ -215,8 +220,6 @@ def _fault(table: pa.Table, record: RunRecord) -> str | None:
         mean = float((correct[rows] / total[rows]).mean())
         if abs(mean - one.accuracy) > 1e-4:
             return f"its mean accuracy is {mean:.4f}, in run.json {one.accuracy:.4f}"
-    if len(table) != sum(one.tasks for one in record.evaluations):
-        return "it holds tasks of a manifest that run.json does not name"
     return None
 
 
@@ -245,7 +248,9 @@ def _canonical(value: Any) -> str:
 def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
     for key, value in config.items():
         name = f"{prefix}{key}"
-        if name in _EVALUATION_ONLY:
+        if name in _EVALUATION_ONLY or name == "budget.name":
+            continue
+        if key in RESERVED and key != "_target_":  # what people read, not what a run depends on
             continue
         if isinstance(value, Mapping):
             yield from _leaves(value, f"{name}.")

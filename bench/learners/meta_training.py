@@ -20,7 +20,10 @@ def initial_params(backbone: Backbone, shape: ImageShape, outputs: int | None, c
 
 
 def image_shape(sampler: TaskSampler, spec: TaskSpec, context: Context) -> ImageShape:
-    """(C, H, W) of a sampler's images, from one task drawn aside."""
+    """(C, H, W) of a sampler's images: its own ``image_shape`` where it has one, else from one task drawn aside."""
+    known: ImageShape | None = getattr(sampler, "image_shape", None)
+    if known is not None:
+        return known
     one = sampler.sample(1, spec, context.seed.at("image-shape").generator(context.device))
     channels, height, width = one.support.shape[-3:]
     return channels, height, width

@@ -88,7 +88,7 @@ class VAE:
             context.budget.checkpoint_seconds,
         )
         network = Network(images.shape, self.channels, self.latent_dim, self.batch_norm == "affine")
-        network.load_state_dict(artifact.tensors)
+        network.load_state_dict({name: value for name, value in artifact.tensors.items() if name != "losses"})
         notes = {name: artifact.meta[name] for name in ("loss", "epochs", "seconds")}
         context.note(vae=notes)
         return TrainedVAE(network.to(images.device), notes)
@@ -136,7 +136,8 @@ class VAE:
             _check_alive(trained, seed.at("check").generator(device))
         last = outcome["loss"][-per_epoch:]
         loss = sum(last) / len(last) if last else None
-        return network.state_dict(), {"loss": loss, "epochs": epochs, "seconds": outcome["seconds"]}
+        tensors = {**network.state_dict(), "losses": torch.tensor(outcome["loss"])}
+        return tensors, {"loss": loss, "epochs": epochs, "seconds": outcome["seconds"]}
 
 
 class Network(nn.Module):

@@ -128,8 +128,23 @@ def test_only_what_can_change_a_result_changes_the_key():
         key(train__query=4),
     ]
     assert len(set(different)) == len(different)
-    # UMTRA has no generator, so a generator's budget is none of its business.
-    assert key("umtra-maml") == key("umtra-maml", budget__generator_epochs=9)
+    # Rows of two budgets stand apart, so a floor is wanted in each, though no budget changes it.
+    assert key("pixels") != key("pixels", budget="smoke")
+    assert key(method__alpha="0.40") == key(method__alpha="0.4")
+    assert key("lasium-n-vae-maml", method__noise_std="1") == key("lasium-n-vae-maml", method__noise_std="1.0")
+
+
+def test_one_setting_written_two_ways_is_one_row():
+    def name(text):
+        overrides = (f"method.noise_std={text}",)
+        return run_configs(Request(methods="lasium-n-vae-maml", overrides=overrides, references=False))[0].method_name
+
+    assert name("2") == name("2.0") == name("2.00") == "lasium-n-vae-maml,noise_std=2.0"
+
+
+def test_an_experiments_settings_hold_for_methods_chosen_by_hand():
+    (one,) = run_configs(Request(experiment="table7", methods="lasium-ro-vae-maml"))
+    assert one.values["budget"]["meta_iterations"] == 1000
 
 
 def test_runs_of_one_seed_stand_together_so_that_artifacts_are_shared(tmp_path):

@@ -21,14 +21,16 @@ def quiet(*_):
     pass
 
 
-def regression(path, total=40, stop_at=None, every=0.0, poison=None):
-    """A small regression with Adam whose batches come from named seeds."""
+def regression(path, total=40, stop_at=None, every=0.0, poison=None, executed=None):
+    """A small regression with Adam whose batches come from named seeds; ``executed`` collects the steps taken."""
     weight = torch.nn.Parameter(torch.linspace(-1, 1, 6).reshape(2, 3))
     optimizer = torch.optim.Adam([weight], lr=0.1)
 
     def step(i):
         if i == stop_at:
             raise Stop
+        if executed is not None:
+            executed.append(i)
         rng = Seed(0).at("batch", i).generator()
         x = torch.randn(5, 3, generator=rng)
         loss = (x @ weight.T - x.sum(1, keepdim=True)).square().mean()
@@ -48,7 +50,9 @@ def test_resumed_training_equals_uninterrupted_training_bit_for_bit(tmp_path, st
     whole, expected = regression(tmp_path / "a.safetensors")
     with pytest.raises(Stop):
         regression(tmp_path / "b.safetensors", stop_at=stop_at)
-    resumed, got = regression(tmp_path / "b.safetensors")
+    executed = []
+    resumed, got = regression(tmp_path / "b.safetensors", executed=executed)
+    assert executed == list(range(stop_at, 40)), "it went on from the checkpoint, and did not begin anew"
     assert torch.equal(whole, resumed)
     assert got["loss"] == expected["loss"]
 
@@ -96,7 +100,32 @@ def test_validation_is_logged_and_survives_a_resume(tmp_path):
 
     with pytest.raises(Stop):
         run(stop_at=5)
-    assert run()["validation"] == [[3, 0.3], [6, 0.6], [9, 0.9]]
+    assert run()["validation"] == [[3, 0.3], [6, 0.6], [9, 0.9], [10, 1.0]]
+
+
+def test_a_time_limit_keeps_what_is_done(tmp_path):
+    class Limit(Exception):
+        pass
+
+    def impatient(*_):
+        raise Limit
+
+    def run(progress, executed):
+        weight = torch.zeros(1)
+
+        def step(i):
+            executed.append(i)
+            weight.add_(1)
+            return weight.sum()
+
+        train(step, {"w": weight}, None, 1, Checkpoint(tmp_path / "t.safetensors", 1e9), progress, "t")
+        return weight
+
+    with pytest.raises(Limit):
+        run(impatient, [])
+    executed = []
+    assert run(quiet, executed) == 1
+    assert executed == []
 
 
 def test_damaged_tensors_are_one_sentence(tmp_path):

@@ -79,6 +79,44 @@ def test_a_missing_shot_is_evaluated_without_training_again(bench):
     assert sorted(frame["shot"].unique()) == [1, 5]
 
 
+def test_a_kill_between_the_two_files_of_a_record_loses_nothing(bench):
+    request = ("run", "--methods", "umtra", "--no-references", "--budget", "smoke", *TINY)
+    bench(*request)
+    path = next(bench.out.glob("*/*/*/tasks.parquet"))
+    (before,) = scores(bench.out).values()
+    half = before.assign(manifest="f" * 64, shot=before["shot"] + 4)
+    pd.concat([before, half]).to_parquet(path, index=False)
+    assert (
+        "UMTRA-MAML" in bench("report", "--format", "md").stdout + (bench.folder / "reports/leaderboard.md").read_text()
+    )
+    bench(*request, "--shots", "1,5")
+    (after,) = scores(bench.out).values()
+    assert len(after) == 40
+    pd.testing.assert_frame_equal(after.iloc[:20].reset_index(drop=True), before)
+
+
+def test_floors_stand_beside_the_methods_of_every_budget(bench):
+    bench("run", "--methods", "chance", "--no-references", "--budget", "smoke", "budget.evaluation_tasks=20")
+    bench("run", "--methods", "chance", "--no-references", "--budget", "quick", "budget.evaluation_tasks=20")
+    budgets = {json.loads(path.read_text())["budget"] for path in bench.out.glob("*/chance/*/run.json")}
+    assert budgets == {"smoke", "quick"}
+
+
+def test_workers_end_when_their_parent_is_killed(bench):
+    request = ("run", "--methods", "umtra-maml,umtra-protonet", "--no-references", "--budget", "smoke", *TINY)
+    process = bench.start(*request, "--workers", "2", "budget.meta_iterations=100000")
+    logs = bench.out.glob
+    _wait_for(lambda: len(list(logs("*/*/*/log.txt"))) == 2, process)
+    process.kill()
+    process.communicate(timeout=60)
+    deadline = time.monotonic() + 60
+    while len(list(logs("*/*/*/run.json"))) < 2:
+        assert time.monotonic() < deadline, "the workers train on without a parent"
+        time.sleep(0.1)
+    statuses = [json.loads(path.read_text())["status"] for path in logs("*/*/*/run.json")]
+    assert statuses == ["interrupted", "interrupted"]
+
+
 def test_results_do_not_depend_on_order_workers_or_hash_seed(bench):
     options = ("--no-references", "--budget", "smoke", *TINY)
     bench("run", "--methods", "umtra-maml,umtra-protonet", *options, "--out", "a")
@@ -119,6 +157,11 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_scores(bench, how, where):
         record = next((bench.folder / "stopped").glob("*/*/*/run.json"))
         assert json.loads(record.read_text())["status"] == "interrupted"
     bench(*request, "--out", "stopped")
+    log = next((bench.folder / "stopped").glob("*/*/*/log.txt")).read_text()
+    begun = log.split(" start ")[-1].splitlines()[1]
+    stage = "vae" if where == "generator" else "meta-train"
+    assert f" {stage} " in begun
+    assert f" {stage} 1/" not in begun, "it began anew instead of going on"
     (whole,), (resumed,) = scores(bench.folder / "whole").values(), scores(bench.folder / "stopped").values()
     pd.testing.assert_frame_equal(whole, resumed)
 
