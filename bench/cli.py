@@ -371,9 +371,9 @@ def check(
 
     Examples:
 
-      bench check --baseline reports/baselines/smoke.parquet --runs runs
+      bench check --baseline baseline.parquet --runs runs --update --margin 2
 
-      bench check --baseline reports/baselines/smoke.parquet --runs runs --update --margin 2
+      bench check --baseline baseline.parquet --runs runs
     """
     from bench.leaderboard import gate
     from bench.leaderboard.loading import load

@@ -1,6 +1,7 @@
 """The speed benchmark's bookkeeping, and that both sides of every row do the same work. No timing is asserted."""
 
 import json
+import platform
 import random
 
 import pytest
@@ -24,7 +25,7 @@ def test_a_ratio_belongs_to_its_round():
 
 
 def test_both_sides_compute_the_same_on_one_thread():
-    """Evaluation after one step, and ProtoNets' scores; the meta-gradients are compared in test_conv_grad."""
+    """ProtoNets' scores; MAML's gradients and scores are compared in test_conv_grad."""
     protonet = next(c for c in speed.contests(torch.device("cpu")) if c.name == "ProtoNets, 32 tasks")
     torch.testing.assert_close(protonet.ours(), torch.stack(protonet.plain()), rtol=1e-3, atol=1e-3)
 
@@ -41,8 +42,13 @@ def test_plain_sampler_draws_tasks():
         assert len({*(s[support_labels == label] // 6).tolist(), *(q[query_labels == label] // 6).tolist()}) == 1
 
 
-def test_keeping_freed_memory_is_asked_of_glibc_only(monkeypatch):
-    assert keep_temporaries() in (True, False)
+def test_the_allocator_is_set_on_glibc_only_and_not_over_the_users_own_setting(monkeypatch):
+    monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
+    monkeypatch.delenv("MALLOC_MMAP_THRESHOLD_", raising=False)
+    assert keep_temporaries() is (platform.libc_ver()[0] == "glibc")
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1")
+    assert keep_temporaries() is False
+    monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_")
     monkeypatch.setattr("sys.platform", "darwin")
     assert keep_temporaries() is False
 
