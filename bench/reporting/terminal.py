@@ -104,7 +104,7 @@ def _grid(title: str, grid: layout.Grid) -> Rich:
     # Titles may hold square brackets, which rich would take for styles, so every text is wrapped.
     found = Rich(title=Text(title, style="bold"), title_justify="left")
     for heading in grid.flat_titles:
-        found.add_column(Text(heading))
+        found.add_column(Text(heading), overflow="fold")
     for section in grid.sections:
         found.add_section()
         found.add_row(Text(section.heading, style="italic"))
