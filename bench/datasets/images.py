@@ -60,5 +60,11 @@ class LabelledImages(_Resident):
 
 def take(pixels: Tensor, index: Tensor) -> Tensor:
     """uint8 [n, C, H, W] at ``index`` -> float32 [*index.shape, C, H, W] in [0, 1]."""
-    flat = pixels.index_select(0, index.reshape(-1).to(pixels.device))
+    rows = pixels.flatten(1)
+    flat_index = index.reshape(-1).to(pixels.device)
+    if rows.shape[1] % 8 == 0 and rows.is_contiguous() and rows.storage_offset() % 8 == 0:
+        # Eight pixels at a time: on a CPU a gather of bytes takes ten times as long as one of words.
+        flat = rows.view(torch.int64).index_select(0, flat_index).view(torch.uint8)
+    else:
+        flat = rows.index_select(0, flat_index)
     return flat.to(torch.float32).div_(255.0).reshape(*index.shape, *pixels.shape[1:])
