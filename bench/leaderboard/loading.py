@@ -196,7 +196,8 @@ def _scores(folder: Path, record: RunRecord, run: int) -> pa.Table:
         raise BenchError(f"{path} is damaged ({reason}); delete its folder and run again") from error
     # A kill between the two files of a record leaves rows here that run.json does not name yet.
     named = pa.array([one.manifest for one in record.evaluations], pa.string())
-    table = table.filter(pc.is_in(table["manifest"], named))
+    if not table["manifest"].null_count:
+        table = table.filter(pc.is_in(table["manifest"], named))
     fault = _fault(table, record)
     if fault:
         raise BenchError(f"{path} is damaged ({fault}); delete its folder and run again")

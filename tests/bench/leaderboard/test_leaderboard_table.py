@@ -167,7 +167,6 @@ def _rewrite(change):
         (_rewrite(lambda f: pd.concat([f, f.head(1)])), "once each"),
         (_rewrite(lambda f: f.assign(correct=f["correct"].where(f.index > 20, 0))), "in run.json"),
         (_rewrite(lambda f: f.assign(shot=3)), "shots in run.json"),
-        (_rewrite(lambda f: pd.concat([f, f.head(5).assign(manifest="x")])), "does not name"),
         (_rewrite(lambda f: f.assign(manifest=None)), "a value is missing"),
     ],
 )

@@ -104,7 +104,7 @@ def test_meta_validation_sees_a_learner_of_inner_steps(tmp_path):
         return 0.5
 
     learner = RECIPE.fit(Blobs(), SPEC, context(tmp_path, 5, monitor=monitor, validate_every=2))
-    assert seen == [(2, 2), (4, 2)]
+    assert seen == [(2, 2), (4, 2), (5, 2)]
     assert learner.steps == 3
 
 
