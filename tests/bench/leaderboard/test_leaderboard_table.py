@@ -181,6 +181,17 @@ def test_damaged_scores_are_one_sentence_and_hide_nobody(tmp_path, damage, said)
     assert "omniglot/beta" in problem
 
 
+def test_rows_that_run_json_does_not_name_yet_change_no_score(tmp_path):
+    """A kill between the two files of a record leaves them; what the record names is whole."""
+    folder = write_run(tmp_path, "alpha")
+    before = load(tmp_path).scores
+    _rewrite(lambda f: pd.concat([f.head(5).assign(manifest="x", correct=0), f]))(folder / "tasks.parquet")
+    frames = load(tmp_path)
+    assert not frames.problems
+    assert frames.scores["accuracy"].tolist() == before["accuracy"].tolist()
+    assert set(frames.scores["manifest"]) == set(before["manifest"])
+
+
 def test_nothing_to_show(tmp_path):
     with pytest.raises(BenchError, match="no readable run below"):
         load(tmp_path)
