@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,51 @@ class ArtifactStore:
 
         ``make`` returns tensors and JSON facts. A failed ``make`` leaves no artifact behind, only its checkpoint.
         """
+        artifact = self._obtain(kind, recipe, make, checkpoint_seconds)
+        self.used[artifact.key] = artifact
+        return artifact
+
+    def grow(
+        self,
+        kind: str,
+        recipe: Mapping[str, Any],
+        epochs: int,
+        steps_per_epoch: int,
+        make: Callable[[Checkpoint, int], tuple[Mapping[str, Tensor], Mapping[str, Any]]],
+        snapshots: Collection[int] = (),
+        checkpoint_seconds: float = 15.0,
+    ) -> Artifact:
+        """As :meth:`get`, for a training that does not know how long it will last: the recipe after ``epochs``.
+
+        ``recipe`` says nothing of epochs, and neither may what happens in an epoch. Then a shorter training is the
+        beginning of a longer one: ``make(checkpoint, epochs)`` goes on from where the longest so far ended (see
+        ``growing`` of :func:`bench.training.train`), which is kept beside the artifacts. Those of ``snapshots`` that
+        are not above ``epochs`` become artifacts too, as if each had been asked for.
+        """
+        line = self.path(kind, recipe).with_suffix(".training.safetensors")
+
+        def trained(own: Checkpoint, target: int) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
+            with FileLock(line.with_suffix(".lock")):
+                shared = Checkpoint(line, checkpoint_seconds)
+                state = shared.load()
+                gone_past = state is not None and state[1]["step"] > target * steps_per_epoch
+                return make(own if gone_past else shared, target)
+
+        artifact = None
+        for target in sorted({e for e in snapshots if e <= epochs} | {epochs}):
+            whole = {**recipe, "epochs": target}
+            artifact = self._obtain(kind, whole, lambda own, e=target: trained(own, e), checkpoint_seconds)
+        assert artifact is not None
+        self.used[artifact.key] = artifact
+        return artifact
+
+    def _obtain(
+        self,
+        kind: str,
+        recipe: Mapping[str, Any],
+        make: Callable[[Checkpoint], tuple[Mapping[str, Tensor], Mapping[str, Any]]],
+        checkpoint_seconds: float,
+    ) -> Artifact:
         path = self.path(kind, recipe)
         if not path.exists():
             try:
@@ -76,6 +121,4 @@ class ArtifactStore:
         tensors, meta = load_tensors(path)
         if meta.get("recipe") != json.loads(json.dumps(dict(recipe))):
             raise BenchError(f"{path} was made by another recipe than its name says; delete it and run again")
-        artifact = Artifact(kind, content_key(recipe), path, tensors, meta)
-        self.used[artifact.key] = artifact
-        return artifact
+        return Artifact(kind, content_key(recipe), path, tensors, meta)

@@ -33,6 +33,7 @@ UNNAMED = (
         "budget.evaluation_tasks",
         "budget.checkpoint_seconds",
         "budget.validate_every",
+        "budget.generator_snapshots",
         "budget.validation_tasks",
     ),
 )
@@ -56,6 +57,7 @@ class BudgetSchema:
     meta_iterations: int = 0
     generator_epochs: int = 0
     encoder_epochs: int = 0
+    generator_snapshots: list[int] = field(default_factory=list)
     evaluation_tasks: int = 1000
     validate_every: int = 0
     validation_tasks: int = 100

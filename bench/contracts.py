@@ -9,7 +9,7 @@ baseline is an encoder plus a classifier. Training from scratch is MAML that was
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -110,6 +110,15 @@ class Encoder(Protocol):
 
 
 @runtime_checkable
+class EncoderRecipe(Protocol):
+    """How to come by an encoder: train it on the unlabelled images, or read a file."""
+
+    def obtain(self, images: UnlabelledImages, context: Context) -> Encoder:
+        """The trained encoder, from the artifact store where it is there already."""
+        ...
+
+
+@runtime_checkable
 class Learner(Protocol):
     """Answers tasks.
 
@@ -169,6 +178,8 @@ class Budget:
     meta_iterations: int
     generator_epochs: int
     encoder_epochs: int
+    generator_snapshots: Sequence[int] = ()
+    """Epochs at which a generator that can be trained on is kept too, as an artifact of its own."""
     evaluation_tasks: int = 1000
     validate_every: int = 0
     """Meta-iterations between two looks at the meta-validation tasks; 0 is never."""
@@ -181,6 +192,9 @@ class Budget:
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
                 raise BenchError(f"budget.{name} must be an integer of at least {least}, not {value!r}")
+        for epoch in self.generator_snapshots:
+            if not isinstance(epoch, int) or epoch < 0:
+                raise BenchError(f"budget.generator_snapshots must be integers of at least 0, not {epoch!r}")
         if not self.checkpoint_seconds >= 0:
             raise BenchError(f"budget.checkpoint_seconds must be 0 or more, not {self.checkpoint_seconds!r}")
 

@@ -28,6 +28,9 @@ def train(
     learner: Callable[[], Learner] | None = None,
     monitor: Monitor | None = None,
     monitor_every: int = 0,
+    items: int = 0,
+    unit: str = "images",
+    growing: bool = False,
 ) -> dict[str, Any]:
     """Run ``step(i)`` for i = start … total-1 and leave ``tensors`` trained, in place.
 
@@ -36,7 +39,9 @@ def train(
     is bit-identical to an uninterrupted one. ``tensors`` holds every weight and buffer that training changes.
 
     With a checkpoint whose training is complete nothing is trained; tensors are restored. ``monitor(i, learner())``
-    is called every ``monitor_every`` steps and after the last.
+    is called every ``monitor_every`` steps and after the last. ``items`` is how many images (or another ``unit``) a
+    step works through; progress then shows them per second. ``growing``: a training of fewer steps, complete or not,
+    is the beginning of this one, so its checkpoint keeps the optimiser's state for good.
 
     Returns ``{"loss": [total floats], "validation": [[step, accuracy], …], "seconds": training time so far}``.
     Raises Diverged at the first non-finite loss.
@@ -48,7 +53,8 @@ def train(
     saved = checkpoint.load()
     if saved is not None:
         state, meta = saved
-        if meta["stage"] != stage or meta["total"] != total:
+        fits = meta["step"] <= total if growing else meta["total"] == total
+        if meta["stage"] != stage or not fits:
             raise BenchError(
                 f"{checkpoint.path} holds {meta['stage']} of {meta['total']} steps, not {stage} of {total}; "
                 "delete it and run again"
@@ -59,7 +65,7 @@ def train(
 
     def save(done: int, complete: bool = False) -> None:
         state = {f"tensor.{name}": tensor for name, tensor in tensors.items()}
-        if not complete:
+        if growing or not complete:
             state |= _optimizer_state(optimizer)
         meta = {
             "stage": stage,
@@ -83,8 +89,10 @@ def train(
         if now - reported >= 0.5 or look or done == total or checkpoint.due():
             recent = losses[checked:done].cpu()
             _check_finite(recent, checked, stage)
-            checked, reported = done, now
             metrics = {"loss": float(recent.mean())}
+            if items and now > reported:
+                metrics[f"{unit}/s"] = items * (done - checked) / (now - reported)
+            checked, reported = done, now
             if look and monitor is not None and learner is not None:
                 looking = time.monotonic()
                 validation.append([done, monitor(done, learner())])
@@ -98,7 +106,7 @@ def train(
                 raise
             if checkpoint.due() and done < total:
                 save(done)
-    if start < total or saved is None:
+    if start < total or saved is None or (growing and not saved[1]["complete"]):
         save(total, complete=True)
     return {
         "loss": losses[:total].cpu().tolist(),

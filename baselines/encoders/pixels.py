@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
+
+from bench.contracts import Context
+from bench.datasets.images import UnlabelledImages
+
+
+@dataclass(frozen=True, slots=True)
+class RawPixels:
+    """A :class:`bench.contracts.EncoderRecipe` that trains nothing."""
+
+    def obtain(self, images: UnlabelledImages, context: Context) -> PixelEncoder:
+        """Only the shape of ``images`` is used."""
+        return PixelEncoder(math.prod(images.shape))
 
 
 @dataclass(frozen=True, slots=True)
