@@ -51,7 +51,7 @@ def explain(request: Request, settings: bool = False) -> Iterator[str | Table]:
             name = str(node.get("card", {}).get("title", group))
             shared[f"{group} {name} ({key})", run.seed].append(run.name)
     for (name, seed), users in shared.items():
-        yield f"{name}, seed {seed}: trained once for {', '.join(users)}"
+        yield f"{name}, seed {seed}: trained once for {', '.join(dict.fromkeys(users))}"
     for manifest in manifests:
         where = f"{dataset.name}/{manifest.split}"
         yield f"tasks: {manifest.tasks} of {manifest.spec}, {where}, SHA-256 {manifest.sha256[:16]}"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import catalogue, config
+from bench.arrangement import arrangement
 from bench.artifacts import content_key
 from bench.catalogue import Variant
 from bench.config import Override, RunConfig
@@ -80,14 +81,14 @@ def run_configs(request: Request) -> list[RunConfig]:
     if not shots or any(shot < 1 for shot in shots):
         raise BenchError(f"--shots takes numbers of at least 1, for example --shots 1,5, not {list(shots)}")
     user = config.parse_overrides(request.overrides)
-    rows: list[tuple[Variant, list[Override]]] = []
-    shared = [Override(text.partition("=")[0], text) for text in experiment.get("overrides", ())]
+    cells, shared, user = _experiment_rows(request.experiment, experiment, user, dataset)
     if request.methods or not experiment:
-        rows += [(variant, shared) for variant in catalogue.expand(request.methods or "", dataset)]
+        # Methods chosen by hand keep the settings that the experiment's rows give them.
+        rows = []
+        for variant in catalogue.expand(request.methods or "", dataset):
+            rows += [row for row in cells if row[0].name == variant.name] or [(variant, shared)]
     else:
-        for row in experiment.get("rows", ()):
-            own = [Override(text.partition("=")[0], text) for text in row.get("overrides", ())]
-            rows += [(variant, shared + own) for variant in catalogue.expand(row["methods"], dataset)]
+        rows = cells
     if request.references and experiment.get("references", True):
         chosen = {variant.name for variant, _ in rows}
         rows += [(variant, shared) for variant in catalogue.references() if variant.name not in chosen]
@@ -103,7 +104,39 @@ def run_configs(request: Request) -> list[RunConfig]:
         )
         for variant, own in rows
     ]
-    return list({(one.method_name, one.dataset_name): one for one in composed}.values())
+    return list({(one.method_name, one.dataset_name, one.budget_name): one for one in composed}.values())
+
+
+def _experiment_rows(
+    name: str | None, experiment: Mapping[str, Any], user: list[Override], dataset: str
+) -> tuple[list[tuple[Variant, list[Override]]], list[Override], list[Override]]:
+    """(methods with the settings of their rows, settings that all share, the user's overrides that remain).
+
+    The user's values of a setting that has a row for each of its values (``method.eps_sq=0,100``) replace those rows.
+    """
+    found = arrangement(name.removeprefix("experiment/")) if name else None
+    each = found.each if found is not None else None
+    values: list[Any] = list(each.values) if each is not None else []
+    if each is not None and (asked := next((o for o in user if o.key == each.setting), None)) is not None:
+        values = [part.strip() for part in asked.value.strip("[]").split(",") if part.strip()]
+        if not values:
+            raise BenchError(f"{asked.text!r} gives no value; for example {each.setting}={each.values[0]}")
+        user = [o for o in user if o is not asked]
+
+    def read(texts: Sequence[str]) -> list[Override]:
+        told = [text.replace("{values}", ",".join(map(str, values))) for text in texts]
+        return [Override(text.partition("=")[0], text) for text in told]
+
+    shared = read(experiment.get("overrides", ()))
+    rows = [
+        (variant, shared + read(row.get("overrides", ())))
+        for row in experiment.get("rows", ())
+        for variant in catalogue.expand(row["methods"], dataset)
+    ]
+    if found is not None:
+        for cell in (cell for row in found.cells(values) for cell in row):
+            rows += [(variant, shared + read(cell.own)) for variant in cell.variants()]
+    return rows, shared, user
 
 
 def planned_runs(configs: Sequence[RunConfig], content_hash: str, seeds: Sequence[int], out: Path) -> list[PlannedRun]:

@@ -39,7 +39,7 @@ RUN_COLUMNS = [
         "supervised",
         "transductive",
     ),
-    *("outside_data", "cite", "train_seconds", "peak_memory_mib", "created", "artifacts", "config"),
+    *("outside_data", "cite", "train_seconds", "peak_memory_mib", "created", "artifacts", "config", "notes"),
 ]
 SCORE_COLUMNS = ["run", "manifest", "shot", "task", "correct", "total", "accuracy"]
 EVALUATION_COLUMNS = ["run", "manifest", "split", "way", "shot", "query", "tasks"]
@@ -168,6 +168,7 @@ def _run(run: int, folder: Path, out: Path, record: RunRecord) -> dict[str, Any]
         "created": record.created,
         "artifacts": tuple(sorted(record.notes.get("artifacts", ()))),
         "config": record.config,
+        "notes": record.notes,
     }
 
 

@@ -58,16 +58,37 @@ def published(
             if shape != (str(way), str(shot), str(query)) or not row["accuracy"]:
                 continue
             if all(not match[name] or match[name] == row[name] for name in _SELECTORS):
-                found.append(
-                    Published(
-                        source="Khodadadeh et al. 2020",
-                        table=f"Table {row['table']}" if row["table"].isdigit() else row["table"],
-                        accuracy=float(row["accuracy"]) / 100,
-                        ci95=float(row["ci95"]) / 100 if row["ci95"] else None,
-                        note=match["note"],
-                    )
-                )
+                found.append(_published(row, match["note"]))
     return tuple(found)
+
+
+def printed(selector: Mapping[str, Any], *, way: int, shot: int) -> tuple[Published | None, dict[str, str]]:
+    """The one printed row of these columns and ``param`` values, and its other facts (``resamplings``, say).
+
+    None where the paper prints a dash, and where it has no such row. BenchError when several rows fit.
+    """
+    found = []
+    for row in _read("paper-results.csv"):
+        facts = {**row, **dict(part.split("=", 1) for part in row["param"].split(";") if part)}
+        if (row["way"], row["shot"]) == (str(way), str(shot)) and all(
+            name in facts and _same(facts[name], str(wanted)) for name, wanted in selector.items()
+        ):
+            found.append(facts)
+    if len(found) > 1:
+        raise BenchError(f"{len(found)} rows of configs/published/paper-results.csv fit {dict(selector)}; name one")
+    if not found:
+        return None, {}
+    return (_published(found[0]) if found[0]["accuracy"] else None), found[0]
+
+
+def _published(row: Mapping[str, str], note: str = "") -> Published:
+    return Published(
+        source="Khodadadeh et al. 2020",
+        table=f"Table {row['table']}" if row["table"].isdigit() else row["table"],
+        accuracy=float(row["accuracy"]) / 100,
+        ci95=float(row["ci95"]) / 100 if row["ci95"] else None,
+        note=note,
+    )
 
 
 @cache

@@ -1,0 +1,323 @@
+"""How a paper arranges the runs of an experiment: rows, columns, which method fills a cell, which number it printed.
+
+Read from the ``arrangement`` of ``configs/experiment/*.yaml``; the runs of such an experiment are its cells, so a
+table cannot show anything that is not planned, and nothing planned is missing from the table. No torch, no Hydra.
+
+    arrangement:
+      corner: strength                    # title of the column of row labels
+      published: {table: "7"}             # columns, or names in `param`, of configs/published/paper-results.csv
+      caption: [what a reader must know]
+      columns:
+        - {title: GAN-MAML, method: "lasium-{strategy}-gan-maml", shot: 1, published: {generator: MSGAN}}
+      rows:
+        - {title: "N 0.5", words: {strategy: n}, overrides: [method.noise_std=0.5], published: {sampler: N}}
+        - {title: "{value}", each: {setting: method.eps_sq, values: [0, 1], published: epsilon}, method: lasium-n-gan-maml}
+      measures:                           # facts of the runs beside accuracy
+        - {title: resamplings, note: rejected_sets, published: resamplings}
+      figure: {…}                         # see Figure
+
+A cell joins what its row and its column say. A row with ``each`` stands for one row a value of a setting.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import yaml
+
+from bench import catalogue
+from bench.errors import BenchError, did_you_mean
+
+
+@dataclass(frozen=True, slots=True)
+class Each:
+    """A row for every value of a setting; a request or a record may bring other values than the paper's."""
+
+    setting: str
+    values: tuple[Any, ...]
+    published: str = ""
+    """The name that the published numbers give the setting."""
+    notes: Mapping[Any, Mapping[str, float]] = field(default_factory=dict)
+    """Value -> measures that hold by definition there, where runs do not note them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A row or a column."""
+
+    title: str
+    method: tuple[str, ...] = ()
+    """Exact names or globs; the first that exists is run, any of them fills the cell."""
+    words: Mapping[str, str] = field(default_factory=dict)
+    """Stand for ``{word}`` in the method of the other axis."""
+    overrides: tuple[str, ...] = ()
+    published: Mapping[str, Any] = field(default_factory=dict)
+    shot: int | None = None
+    group: str = ""
+    """Heading of neighbouring rows."""
+    notes: Mapping[str, float] = field(default_factory=dict)
+    """Measures that hold by definition, see :class:`Each`."""
+    baseline: bool = False
+    """A line across the figure instead of a point of it."""
+    each: Each | None = None
+    value: Any = None
+    """Of the setting, in a row that stands for one value of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A fact of the runs that the paper prints beside accuracy."""
+
+    title: str
+    note: str
+    """Name in the ``notes`` of a record."""
+    published: str = ""
+    percent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """Accuracy against the setting of the row with ``each``, and what its generators make of one latent."""
+
+    xlabel: str
+    published: str = "published"
+    """Label of the published points."""
+    samples: int = 0
+    """How many of the run's sample images to show for every value; 0 is none."""
+    root_scale: bool = False
+    """A square-root axis spreads small values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One number of the paper and the runs that stand beside it."""
+
+    row: Line
+    column: Line
+    methods: tuple[str, ...]
+    own: tuple[str, ...]
+    """Overrides that make the run this cell's; those of the whole experiment are not among them."""
+    shot: int | None
+    published: Mapping[str, Any]
+
+    def variants(self) -> list[catalogue.Variant]:
+        """The first of the methods that exists; none for a row whose method is not built (yet)."""
+        known = catalogue.variants()
+        for pattern in self.methods:
+            found = fnmatch.filter(known, pattern)
+            if found:
+                return [known[name] for name in found]
+        return []
+
+    def settings(self) -> dict[str, Any]:
+        """Setting -> value of ``own``."""
+        return {text.partition("=")[0]: yaml.safe_load(text.partition("=")[2]) for text in self.own}
+
+    def fits(self, method: str, config: Mapping[str, Any]) -> bool:
+        """Whether a run of that name and configuration belongs here.
+
+        Its method settings must be those of the cell; how long and on what it was trained may differ.
+        """
+        name = method.partition(",")[0]
+        if not any(fnmatch.fnmatchcase(name, pattern) for pattern in self.methods):
+            return False
+        own = self.settings()
+        if not all(same(setting(config, key), value) for key, value in own.items()):
+            return False
+        variant = catalogue.variants().get(name)
+        if variant is None:
+            return True
+        fixed = {text.partition("=")[0] for text in variant.overrides}
+        for key, default in catalogue.raw("method", variant.family).items():
+            full, given = f"method.{key}", config.get("method", {})
+            if key in catalogue.RESERVED or full in own or full in fixed or key not in given:
+                continue
+            if not (isinstance(default, str) and "${" in default) and not same(given[key], default):
+                return False
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Arrangement:
+    """The arrangement of one experiment."""
+
+    experiment: str
+    title: str
+    dataset: str
+    budget: str
+    shots: tuple[int, ...]
+    overrides: tuple[str, ...]
+    """Of the whole experiment."""
+    corner: str
+    columns: tuple[Line, ...]
+    lines: tuple[Line, ...]
+    """The rows as written: one with ``each`` is not expanded."""
+    measures: tuple[Measure, ...] = ()
+    figure: Figure | None = None
+    caption: tuple[str, ...] = ()
+    published: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def each(self) -> Each | None:
+        """The setting that has a row for every value."""
+        return next((line.each for line in self.lines if line.each is not None), None)
+
+    def rows(self, values: Iterable[Any] | None = None) -> list[Line]:
+        """The rows; ``values`` replaces those of the setting with a row each."""
+        found = []
+        for line in self.lines:
+            if line.each is None:
+                found.append(line)
+                continue
+            for value in line.each.values if values is None else values:
+                named = {line.each.published: value} if line.each.published else {}
+                found.append(
+                    Line(
+                        title=line.title.replace("{value}", plain(value)),
+                        method=line.method,
+                        words=line.words,
+                        overrides=(*line.overrides, f"{line.each.setting}={value}"),
+                        published={**line.published, **named},
+                        group=line.group,
+                        notes=next((known for at, known in line.each.notes.items() if same(at, value)), {}),
+                        value=value,
+                    )
+                )
+        return found
+
+    def cells(self, values: Iterable[Any] | None = None) -> list[list[Cell]]:
+        """Row by row."""
+        return [[self.cell(row, column) for column in self.columns] for row in self.rows(values)]
+
+    def cell(self, row: Line, column: Line) -> Cell:
+        """Where a row and a column meet."""
+        words = {**column.words, **row.words}
+        try:
+            methods = tuple(pattern.format(**words) for pattern in row.method or column.method)
+        except KeyError as error:
+            raise BenchError(
+                f"configs/experiment/{self.experiment}.yaml: row {row.title!r} needs a word {error} for {column.method}"
+            ) from error
+        only = self.shots[0] if len(self.shots) == 1 else None
+        return Cell(
+            row=row,
+            column=column,
+            methods=methods,
+            own=(*column.overrides, *row.overrides),
+            shot=column.shot or row.shot or only,
+            published={**self.published, **column.published, **row.published},
+        )
+
+
+def arrangements() -> list[Arrangement]:
+    """Of every experiment that has one."""
+    found = (arrangement(name) for name in catalogue.options("experiment"))
+    return [one for one in found if one is not None]
+
+
+def arrangement(name: str) -> Arrangement | None:
+    """Of one experiment; None where its YAML has none. BenchError for an unknown name and for a mistake in it."""
+    values = catalogue.raw("experiment", name)
+    if "arrangement" not in values:
+        return None
+    where = f"configs/experiment/{name}.yaml"
+    given = dict(_mapping(values["arrangement"], where))
+    columns = [_line(one, where) for one in given.pop("columns", None) or ({"title": ""},)]
+    lines = [_line(one, where) for one in given.pop("rows", ())]
+    measures = [_made(Measure, one, where) for one in given.pop("measures", ())]
+    figure = given.pop("figure", None)
+    found = _made(
+        Arrangement,
+        {
+            "corner": "",
+            **given,
+            "caption": tuple(given.get("caption", ())),
+            "experiment": name,
+            "title": str(values.get("title", name)),
+            "dataset": values.get("dataset", ""),
+            "budget": values.get("budget", "quick"),
+            "shots": tuple(values.get("shots", (1,))),
+            "overrides": tuple(values.get("overrides", ())),
+            "columns": tuple(columns),
+            "lines": tuple(lines),
+            "measures": tuple(measures),
+            "figure": None if figure is None else _made(Figure, figure, where),
+        },
+        where,
+    )
+    if not lines:
+        raise BenchError(f"{where}: an arrangement needs rows")
+    if sum(line.each is not None for line in lines) > 1:
+        raise BenchError(f"{where}: at most one row may stand for many with 'each'")
+    if found.figure is not None and found.each is None:
+        raise BenchError(f"{where}: a figure needs a row with 'each'")
+    for cell in (cell for row in found.cells() for cell in row):
+        if not cell.methods:
+            raise BenchError(f"{where}: neither row {cell.row.title!r} nor column {cell.column.title!r} has a method")
+        for text in cell.own:
+            if text.partition("=")[0] in catalogue.groups():
+                raise BenchError(f"{where}: {text!r} chooses a component; the settings of a cell are key=value")
+    return found
+
+
+def setting(config: Mapping[str, Any], key: str) -> Any:
+    """``a.b`` of a nested configuration; None where it is not there."""
+    found: Any = config
+    for part in key.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two values of a setting are one: 1 is 1.0, but true is not 1."""
+    if isinstance(a, bool) or isinstance(b, bool) or a is None or b is None:
+        return a is b or str(a).lower() == str(b).lower()
+    try:
+        return float(a) == float(b)
+    except (TypeError, ValueError):
+        return str(a) == str(b)
+
+
+def plain(value: Any) -> str:
+    """2.0 -> ``2``; other values as they are."""
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
+
+
+def _line(value: Any, where: str) -> Line:
+    given = dict(_mapping(value, where))
+    methods = given.pop("method", ())
+    each = given.pop("each", None)
+    if each is not None:
+        each = _made(Each, {**_mapping(each, where), "values": tuple(each.get("values", ()))}, where)
+    return _made(
+        Line,
+        {
+            **given,
+            "title": str(given.get("title", "")),
+            "method": (methods,) if isinstance(methods, str) else tuple(methods),
+            "overrides": tuple(given.get("overrides", ())),
+            "each": each,
+        },
+        where,
+    )
+
+
+def _mapping(value: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise BenchError(f"{where}: expected a mapping, not {value!r}")
+    return value
+
+
+def _made(kind: type[Any], values: Mapping[str, Any], where: str) -> Any:
+    known: Sequence[str] = [one.name for one in fields(kind)]
+    for key in values:
+        if key not in known:
+            hint = did_you_mean(key, known)
+            raise BenchError(f"{where}: a {kind.__name__.lower()} of an arrangement has no {key!r}.{hint}")
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise BenchError(f"{where}: a {kind.__name__.lower()} of an arrangement is incomplete: {error}") from error
