@@ -8,13 +8,13 @@ table cannot show anything that is not planned, and nothing planned is missing f
       published: {table: "7"}             # columns, or names in `param`, of configs/published/paper-results.csv
       caption: [what a reader must know]
       columns:
-        - {title: GAN-MAML, method: "lasium-{strategy}-gan-maml", shot: 1, published: {generator: MSGAN}}
+        - {title: MAML, method: "mine-{kind}-maml", shot: 1, published: {meta_learner: MAML}}
       rows:
-        - {title: "N 0.5", words: {strategy: n}, overrides: [method.noise_std=0.5], published: {sampler: N}}
-        - {title: "{value}", each: {setting: method.eps_sq, values: [0, 1], published: epsilon}, method: lasium-n-gan-maml}
+        - {title: "A, 0.5", words: {kind: a}, overrides: [method.noise=0.5], published: {sampler: A}}
+        - {title: "{value}", method: mine-b-maml, each: {setting: method.far, values: [0, 1], published: far}}
       measures:                           # facts of the runs beside accuracy
-        - {title: resamplings, note: rejected_sets, published: resamplings}
-      figure: {…}                         # see Figure
+        - {title: redrawn, note: rejected_sets, published: redrawn}
+      figure: {xlabel: far}               # see Figure
 
 A cell joins what its row and its column say. A row with ``each`` stands for one row a value of a setting.
 """
@@ -116,8 +116,8 @@ class Cell:
         """Setting -> value of ``own``."""
         return {text.partition("=")[0]: yaml.safe_load(text.partition("=")[2]) for text in self.own}
 
-    def fits(self, method: str, config: Mapping[str, Any]) -> bool:
-        """Whether a run of that name and configuration belongs here.
+    def fits(self, method: str, config: Mapping[str, Any], besides: str = "") -> bool:
+        """Whether a run of that name and configuration belongs here, whatever the setting ``besides`` is.
 
         Its method settings must be those of the cell; how long and on what it was trained may differ.
         """
@@ -133,7 +133,7 @@ class Cell:
         fixed = {text.partition("=")[0] for text in variant.overrides}
         for key, default in catalogue.raw("method", variant.family).items():
             full, given = f"method.{key}", config.get("method", {})
-            if key in catalogue.RESERVED or full in own or full in fixed or key not in given:
+            if key in catalogue.RESERVED or full in own or full in fixed or key not in given or full == besides:
                 continue
             if not (isinstance(default, str) and "${" in default) and not same(given[key], default):
                 return False
@@ -229,7 +229,7 @@ def arrangement(name: str) -> Arrangement | None:
     lines = [_line(one, where) for one in given.pop("rows", ())]
     measures = [_made(Measure, one, where) for one in given.pop("measures", ())]
     figure = given.pop("figure", None)
-    found = _made(
+    found: Arrangement = _made(
         Arrangement,
         {
             "corner": "",
@@ -292,7 +292,7 @@ def _line(value: Any, where: str) -> Line:
     each = given.pop("each", None)
     if each is not None:
         each = _made(Each, {**_mapping(each, where), "values": tuple(each.get("values", ()))}, where)
-    return _made(
+    line: Line = _made(
         Line,
         {
             **given,
@@ -303,6 +303,7 @@ def _line(value: Any, where: str) -> Line:
         },
         where,
     )
+    return line
 
 
 def _mapping(value: Any, where: str) -> Mapping[str, Any]:

@@ -127,6 +127,8 @@ def run(
       bench run --methods 'lasium-*-protonet' --budget smoke method.alpha=0.4 backbone=conv4
 
       bench run --experiment table7 --data-dir DIR
+
+      bench run --experiment figure5 --data-dir DIR budget.generator_epochs=0,10,30 budget.meta_iterations=300
     """
     from bench import session
     from bench.datasets.prepare import default_cache
@@ -313,19 +315,26 @@ def report(
     format: Annotated[
         str, typer.Option("--format", help="md, html, tex, csv, png; comma-separated.")
     ] = "md,html,tex,csv,png",
+    experiment: Annotated[
+        str | None, typer.Option(help="Only this table or figure of a paper, from 'bench list experiments'.")
+    ] = None,
 ) -> None:
     """Write the leaderboard of all finished runs: tables with intervals, seed spread and ties, and figures.
+
+    Experiments of a paper of which there are runs come in the paper's own arrangement too, beside its numbers.
 
     Examples:
 
       bench report
 
       bench report --runs runs --out reports/omniglot --format md,html
+
+      bench report --experiment table7
     """
     from bench.reporting.report import write_report
 
     formats = [part.strip() for part in format.split(",") if part.strip()]
-    for path in write_report(runs, out, formats):
+    for path in write_report(runs, out, formats, experiment):
         _console().print(str(path), markup=False, soft_wrap=True)
 
 

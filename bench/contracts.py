@@ -163,6 +163,15 @@ class Method(Protocol):
         ...
 
 
+@runtime_checkable
+class ShowsSamples(Protocol):
+    """What a method with a generator may offer besides: a few of its images, kept in the run's folder for reports."""
+
+    def samples(self, images: UnlabelledImages | LabelledImages, context: Context) -> Tensor:
+        """Images [n, C, H, W] in [0, 1], called after ``fit``. Trainings of one seed show the same latents."""
+        ...
+
+
 ProgressCallback = Callable[[str, int, int, Mapping[str, float]], None]
 """``progress(stage, done, total, metrics)``; cheap, throttled by the caller, never required."""
 

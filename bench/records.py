@@ -4,6 +4,7 @@
     run.json             everything about the run: config, status, environment, timings, results
     tasks.parquet        one row per evaluation task: manifest, shot, task, correct, total
     train.parquet        learning curves, long format: stage, step, name, value
+    samples.npy          images of the run's generator, uint8 [n, C, H, W], where it has one
     weights.safetensors  the trained learner (the completed checkpoint)
     log.txt
 """

@@ -24,7 +24,7 @@ import bench
 from bench import config
 from bench.artifacts import ArtifactStore
 from bench.checkpoint import Checkpoint, load_tensors, save_tensors
-from bench.contracts import Budget, Context, Learner, Method, Monitor, ProgressCallback, TaskSpec
+from bench.contracts import Budget, Context, Learner, Method, Monitor, ProgressCallback, ShowsSamples, TaskSpec
 from bench.datasets.images import LabelledImages, UnlabelledImages
 from bench.datasets.prepare import load as load_dataset
 from bench.datasets.source import Dataset
@@ -216,11 +216,24 @@ class _Execution:
         images = training_images(self.run, dataset, self.device)
         began = time.monotonic()
         learner = method.fit(images, spec, context)
-        del images
         self.transductive = learner.transductive
         self._note_training(context, time.monotonic() - began)
+        self._keep_samples(method, images, context)
+        del images
         for path in paths:
             self._answer(learner, dataset, path)
+
+    def _keep_samples(self, method: Method, images: UnlabelledImages | LabelledImages, context: Context) -> None:
+        """``samples.npy``, uint8 [n, C, H, W], of a method that has samples to show."""
+        path = self.run.folder / "samples.npy"
+        if not isinstance(method, ShowsSamples) or path.exists():
+            return
+        try:
+            made = method.samples(images, context)
+            with replacing(path) as temporary, open(temporary, "wb") as file:
+                np.save(file, (255 * made).round().clamp(0, 255).to(torch.uint8).cpu().numpy())
+        except Exception:  # pictures must not cost a run its results
+            self.log(f"no samples: {traceback.format_exc()}")
 
     def _monitor(self, dataset: Dataset, budget: Budget) -> Monitor | None:
         split = dataset.splits.get("val")

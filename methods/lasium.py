@@ -28,6 +28,7 @@ ANCHORS = ("auto", "posterior", "prior")
 SELF_TARGET_STD = 1.0  # OC: noise where the other class would be the class itself, from the authors' code
 CANDIDATES = 4096  # anchor sets tested at a time when eps_sq > 0
 CHUNK = 1024  # images encoded at a time
+SAMPLES = 16  # images kept with a run, to see what the generator makes
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,11 @@ class Lasium:
                 acceptance_rate=sampler.accepted / (sampler.accepted + sampler.rejected),
             )
         return learner
+
+    def samples(self, images: UnlabelledImages, context: Context) -> Tensor:
+        """Images of SAMPLES latents of the prior [n, C, H, W]; one seed gives the same latents at every epoch."""
+        generator = self.generator.obtain(images, context)
+        return generator.decode(generator.sample_prior(SAMPLES, context.seed.at("samples").generator(images.device)))
 
     def sampler(self, images: UnlabelledImages, context: Context) -> LasiumSampler:
         """The task sampler over the trained generator."""

@@ -62,17 +62,16 @@ def published(
     return tuple(found)
 
 
-def printed(selector: Mapping[str, Any], *, way: int, shot: int) -> tuple[Published | None, dict[str, str]]:
-    """The one printed row of these columns and ``param`` values, and its other facts (``resamplings``, say).
+def printed(selector: Mapping[str, Any], shot: int) -> tuple[Published | None, dict[str, str]]:
+    """The one printed row of these columns and ``param`` values, and its other facts (``way``, ``resamplings``).
 
     None where the paper prints a dash, and where it has no such row. BenchError when several rows fit.
     """
     found = []
     for row in _read("paper-results.csv"):
         facts = {**row, **dict(part.split("=", 1) for part in row["param"].split(";") if part)}
-        if (row["way"], row["shot"]) == (str(way), str(shot)) and all(
-            name in facts and _same(facts[name], str(wanted)) for name, wanted in selector.items()
-        ):
+        wants = {**selector, "shot": shot}
+        if all(name in facts and _same(facts[name], str(wanted)) for name, wanted in wants.items()):
             found.append(facts)
     if len(found) > 1:
         raise BenchError(f"{len(found)} rows of configs/published/paper-results.csv fit {dict(selector)}; name one")

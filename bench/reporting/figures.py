@@ -6,7 +6,8 @@ Drawn on Figure objects of their own: pyplot's global state is not used.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import matplotlib
@@ -35,7 +36,17 @@ _STYLE = {
     "grid.color": "#e8eaef",
     "text.parse_math": False,  # a dollar sign in a name is a dollar sign
 }
-_GREY = "#8a909c"
+GREY = "#8a909c"
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """A fixed style on top of matplotlib's own defaults: a matplotlibrc of the user must not change a report."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        style: dict[Any, Any] = {**sns.axes_style("whitegrid"), **_STYLE}
+        matplotlib.rcParams.update(style)
+        yield
 
 
 def draw(leaderboard: Leaderboard, curves: Curves) -> dict[str, bytes]:
@@ -44,11 +55,7 @@ def draw(leaderboard: Leaderboard, curves: Curves) -> dict[str, bytes]:
     The same input gives the same bytes.
     """
     found = {}
-    # A fixed style on top of matplotlib's own defaults: a matplotlibrc of the user must not change a report.
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        style: dict[Any, Any] = {**sns.axes_style("whitegrid"), **_STYLE}
-        matplotlib.rcParams.update(style)
+    with house_style():
         for table in leaderboard.tables:
             found[f"{table.slug}.intervals.png"] = intervals(table)
             picture = learning(table, curves)
@@ -88,13 +95,13 @@ def intervals(table: Table) -> bytes:
     groups = [group for group in GROUPS if any(row.group == group for row in rows)]
     keys = {
         **{GROUPS[group].lower(): Line2D([], [], color=colours[group], linewidth=6) for group in groups},
-        "95 % over tasks": Line2D([], [], color=_GREY, linewidth=4, alpha=0.6),
-        "95 % over tasks and seeds": Line2D([], [], color=_GREY, linewidth=1.1),
-        "one seed": Line2D([], [], color=_GREY, marker="o", markersize=3.5, markerfacecolor="none", linewidth=0),
+        "95 % over tasks": Line2D([], [], color=GREY, linewidth=4, alpha=0.6),
+        "95 % over tasks and seeds": Line2D([], [], color=GREY, linewidth=1.1),
+        "one seed": Line2D([], [], color=GREY, marker="o", markersize=3.5, markerfacecolor="none", linewidth=0),
     }
     columns = 3 if len(axes) == 1 else len(keys)
     figure.legend(keys.values(), keys, loc="lower center", ncols=columns, frameon=False, fontsize=8)
-    return _png(figure)
+    return png(figure)
 
 
 def learning(table: Table, curves: Curves) -> bytes | None:
@@ -132,7 +139,7 @@ def learning(table: Table, curves: Curves) -> bytes | None:
             axis.set_yscale("log")
     handles = [Line2D([], [], **looks[label]) for label in drawn]
     figure.legend(handles, drawn, loc="upper right", frameon=False, fontsize=8)
-    return _png(figure)
+    return png(figure)
 
 
 def _mean(curves: Sequence[Curve]) -> Curve | None:
@@ -179,8 +186,9 @@ def _panels(
     return figure, list(axes)
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """PNG bytes that depend on the picture alone."""
     buffer = io.BytesIO()
-    # Without a Software entry the bytes do not depend on anything but the picture.
+    # Without a Software entry: it names the version of matplotlib.
     figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     return buffer.getvalue()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import jinja2
+
 from bench.leaderboard.table import Leaderboard
 from bench.reporting.rendering import environment, view
 
@@ -26,17 +28,26 @@ _SPECIAL = {
     "·": r"$\cdot$",
     "√": r"$\surd$",
     "≥": r"$\geq$",
+    "α": r"$\alpha$",
+    "ε": r"$\epsilon$",
+    "σ": r"$\sigma$",
+    "²": r"$^2$",
 }
 
 
 def latex(leaderboard: Leaderboard) -> str:
     """One ``table*`` per table, compact columns."""
-    jinja = environment(
+    return jinja().get_template("report.tex.j2").render(**view(leaderboard, compact=True))
+
+
+def jinja() -> jinja2.Environment:
+    """Templates with delimiters that LaTeX does not use, and the filter ``tex``."""
+    found = environment(
         autoescape=False, block_start_string="((*", block_end_string="*))", variable_start_string="(((",
         variable_end_string=")))", comment_start_string="((#", comment_end_string="#))",
     )  # fmt: skip
-    jinja.filters["tex"] = escape
-    return jinja.get_template("report.tex.j2").render(**view(leaderboard, compact=True))
+    found.filters["tex"] = escape
+    return found
 
 
 def escape(text: str) -> str:

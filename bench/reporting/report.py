@@ -4,15 +4,18 @@ when it was made.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from bench.arrangement import arrangement, arrangements
 from bench.errors import BenchError, did_you_mean
 from bench.files import replacing, write_text
 from bench.leaderboard import loading
+from bench.leaderboard.arranged import Arranged, arrange
 from bench.leaderboard.loading import Frames
 from bench.leaderboard.table import Leaderboard, build
+from bench.reporting import arranged as experiments
 from bench.reporting import csv
 from bench.reporting.html import html
 from bench.reporting.latex import latex
@@ -21,16 +24,63 @@ from bench.reporting.markdown import markdown
 FORMATS = ("md", "html", "tex", "csv", "png")
 
 
-def write_report(outs: Path | Sequence[Path], reports: Path, formats: Collection[str] = FORMATS) -> list[Path]:
+def write_report(
+    outs: Path | Sequence[Path], reports: Path, formats: Collection[str] = FORMATS, experiment: str | None = None
+) -> list[Path]:
     """Write the leaderboard of all runs below ``outs`` to the folder ``reports``; returns the files.
 
     ``leaderboard.md``, ``.html`` (one file with its figures inside), ``.tex`` and ``.csv``, ``runs.csv``
-    and, for ``png``, ``figures/``. Raises BenchError for an unknown format, where no run is finished, and
-    where the folder cannot be written to.
+    and, for ``png``, ``figures/``; beside them the same for every experiment of which there are runs, under its
+    name and in the arrangement of its paper. ``experiment``: only that one, on whatever dataset it was run.
+    Raises BenchError for an unknown format, where no run is finished, and where the folder cannot be written to.
     """
     _check(formats)
     frames = loading.load(outs)
-    return write(frames, build(frames), reports, formats)
+    if experiment is not None:
+        name = experiment.removeprefix("experiment/")
+        found = arrangement(name)
+        if found is None:
+            raise BenchError(f"configs/experiment/{name}.yaml has no arrangement; 'bench report' shows its runs")
+        arranged = arrange(found, frames, everywhere=True)
+        if arranged is None:
+            raise BenchError(f"no run of experiment {name!r} among these; make some with bench run --experiment {name}")
+        return write_arranged(arranged, reports, formats)
+    written = write(frames, build(frames), reports, formats)
+    for one in arrangements():
+        arranged = arrange(one, frames)
+        if arranged is not None:
+            written += write_arranged(arranged, reports, formats)
+    return written
+
+
+def write_arranged(arranged: Arranged, reports: Path, formats: Collection[str] = FORMATS) -> list[Path]:
+    """One experiment: ``<name>.md``, ``.html``, ``.tex``, ``.csv`` and, where it has one, ``figures/<name>.png``."""
+    name = arranged.arrangement.experiment
+    pictures: dict[int, bytes] = {}
+    if arranged.arrangement.figure is not None and {"html", "png"} & set(formats):
+        from bench.reporting.sweep import sweep
+
+        for table in arranged.tables:
+            picture, problems = sweep(table)
+            arranged = replace(arranged, problems=arranged.problems + problems)
+            if picture is not None:
+                pictures[table.number] = picture
+    files = {number: f"{name}{'' if number == 1 else f'-{number}'}.png" for number in pictures}
+    links = {number: f"figures/{file}" for number, file in files.items()} if "png" in formats else {}
+    texts: dict[str, Callable[[], str]] = {
+        "md": lambda: experiments.to_markdown(arranged, links),
+        "html": lambda: experiments.to_html(arranged, pictures),
+        "tex": lambda: experiments.to_latex(arranged),
+        "csv": lambda: experiments.to_csv(arranged),
+    }
+    written = []
+    for kind, text in texts.items():
+        if kind in formats:
+            write_text(reports / f"{name}.{kind}", text())
+            written.append(reports / f"{name}.{kind}")
+    for number, file in files.items() if "png" in formats else ():
+        written.append(_write_bytes(reports / "figures" / file, pictures[number]))
+    return written
 
 
 def write(frames: Frames, leaderboard: Leaderboard, reports: Path, formats: Collection[str] = FORMATS) -> list[Path]:
@@ -63,10 +113,14 @@ def write(frames: Frames, leaderboard: Leaderboard, reports: Path, formats: Coll
         written.append(reports / name)
     if "png" in formats:
         for name, png in pictures.items():
-            with replacing(reports / "figures" / name) as temporary:
-                temporary.write_bytes(png)
-            written.append(reports / "figures" / name)
+            written.append(_write_bytes(reports / "figures" / name, png))
     return written
+
+
+def _write_bytes(path: Path, content: bytes) -> Path:
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+    return path
 
 
 def _check(formats: Collection[str]) -> None:

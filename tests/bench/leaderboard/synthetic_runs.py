@@ -50,6 +50,7 @@ def write_run(
     curve: int = 0,
     answers: Mapping[int, np.ndarray] | None = None,
     folder: str | None = None,
+    notes: Mapping[str, Any] | None = None,
     **card: Any,
 ) -> Path:
     """One run; its accuracy at 5 shots is 0.1 above ``level``."""
@@ -113,7 +114,7 @@ def write_run(
             evaluations=tuple(evaluations),
             timings={"generator": 100.0, "fit": 50.0 + seed, "total": 200.0},
             peak_memory_mib=512.0 + seed,
-            notes={"artifacts": {"generator-x": "k"}},
+            notes={"artifacts": {"generator-x": "k"}} if notes is None else notes,
             created=created,
         ),
     )

@@ -1,0 +1,169 @@
+"""The figure of an experiment with a row for every value of a setting: accuracy against that value, and below it what
+the generators of these runs make of the same few latents.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from bench.arrangement import Figure as Sketch
+from bench.arrangement import plain
+from bench.leaderboard.arranged import ArrangedCell, ArrangedTable
+from bench.leaderboard.statistics import Estimate
+from bench.reporting.figures import DPI, GREY, house_style, png
+
+Pictures = NDArray[np.uint8]
+"""[n, H, W] or [n, H, W, C]."""
+
+Keys = dict[str, Any]
+"""Label -> what the legend shows for it."""
+
+WIDTH, HEIGHT = 7.2, 3.1
+LEFT, RIGHT, TOP, BOTTOM = 0.6, 0.15, 0.15, 0.95
+
+
+def sweep(table: ArrangedTable) -> tuple[bytes | None, tuple[str, ...]]:
+    """A PNG and one sentence per damaged file of samples; None where no value has a number of ours.
+
+    The same records give the same bytes.
+    """
+    sketch = table.arrangement.figure
+    points = [row[0] for row in table.rows if row[0].cell.row.value is not None]
+    if sketch is None or not any(cell.state == "done" for cell in points):
+        return None, ()
+    pictures, problems = _samples(points, sketch.samples)
+    with house_style():
+        return _draw(table, sketch, points, pictures), problems
+
+
+def _samples(points: list[ArrangedCell], count: int) -> tuple[dict[float, Pictures], tuple[str, ...]]:
+    """Value -> the first ``count`` sample images of its run."""
+    found: dict[float, Pictures] = {}
+    problems = []
+    for cell in points if count else ():
+        if cell.samples is None:
+            continue
+        try:
+            images = np.load(cell.samples, allow_pickle=False)
+            if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
+                raise ValueError(f"uint8 images [n, 1 or 3, H, W] expected, not {images.dtype} {images.shape}")
+        except (OSError, ValueError, EOFError) as error:
+            folder = "/".join(cell.samples.parts[-4:])
+            problems.append(f"{folder} is damaged ({' '.join(str(error).split())[:120]}); its images are left out")
+            continue
+        whole = np.moveaxis(images[:count], 1, -1)
+        found[float(cell.cell.row.value)] = whole[..., 0] if whole.shape[-1] == 1 else whole
+    return found, tuple(problems)
+
+
+def _draw(table: ArrangedTable, sketch: Sketch, points: list[ArrangedCell], pictures: dict[float, Pictures]) -> bytes:
+    ours, theirs, line = sns.color_palette("colorblind", 4).as_hex()[:3]
+    side = min(0.58, (WIDTH - LEFT - RIGHT) / max(1, len(pictures)))
+    latents = max((len(images) for images in pictures.values()), default=0)
+    strip = latents * side + 0.32 if latents else 0.0
+    whole = TOP + HEIGHT + BOTTOM + strip
+    figure = Figure(figsize=(WIDTH, whole), dpi=DPI)
+    FigureCanvasAgg(figure)
+    axis = figure.add_axes((LEFT / WIDTH, (BOTTOM + strip) / whole, 1 - (LEFT + RIGHT) / WIDTH, HEIGHT / whole))
+    keys: Keys = {}
+    for row in table.rows:
+        found = row[0].answer.estimate if row[0].answer is not None else None
+        if row[0].cell.row.baseline and found is not None:
+            keys[row[0].cell.row.title.lower()] = axis.axhline(100 * found.mean, color=line, linewidth=1.4)
+            half = found.task_ci95
+            axis.axhspan(100 * (found.mean - half), 100 * (found.mean + half), color=line, alpha=0.15, linewidth=0)
+    if table.comparable:
+        printed = [(float(cell.cell.row.value), cell.printed) for cell in points if cell.printed is not None]
+        if printed:
+            x, y = [value for value, _ in printed], [100 * one.accuracy for _, one in printed]
+            bars = [100 * (one.ci95 or 0.0) for _, one in printed]
+            keys[sketch.published] = axis.errorbar(
+                x, y, bars, fmt="D", markersize=6, color=theirs, markerfacecolor="white", elinewidth=1.0, capsize=2
+            )
+    done = [(float(c.cell.row.value), c.answer.estimate) for c in points if c.answer and c.answer.estimate]
+    _ours(axis, done, ours, keys)
+    if sketch.root_scale:
+        axis.set_xscale("function", functions=(_root, lambda y: np.sign(y) * np.square(y)))
+    values = sorted({value for value, _ in done} | {float(cell.cell.row.value) for cell in points})
+    shown = [float(cell.cell.row.value) for cell in points if cell.state == "done" or table.comparable]
+    most = max(shown) or 1.0
+    axis.set_xlim(min(min(values), 0.0) - most * (0.0006 if sketch.root_scale else 0.02), most * 1.04)
+    axis.set_xticks(_apart(shown, axis), [plain(value) for value in _apart(shown, axis)])
+    axis.set_xlabel(sketch.xlabel + (" (square-root scale)" if sketch.root_scale else ""))
+    axis.set_ylabel("accuracy, %")
+    axis.margins(y=0.08)
+    figure.legend(
+        list(keys.values()), list(keys), loc="upper center", bbox_to_anchor=(0.5, (strip + 0.42) / whole),
+        ncols=3, frameon=False, fontsize=8, borderaxespad=0.0,
+    )  # fmt: skip
+    if pictures:
+        _strip(figure, pictures, side, latents, whole)
+    return png(figure)
+
+
+def _root(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    found: NDArray[np.float64] = np.sign(x) * np.sqrt(np.abs(x))
+    return found
+
+
+def _ours(axis: Axes, done: list[tuple[float, Estimate]], colour: str, keys: Keys) -> None:
+    x, y = [value for value, _ in done], [100 * found.mean for _, found in done]
+    half = [100 * found.task_ci95 for _, found in done]
+    keys["ours, 95 % over tasks"] = axis.errorbar(
+        x, y, half, fmt="o", markersize=4.5, color=colour, elinewidth=2.6, capsize=0, zorder=4
+    )
+    several = [(value, found.mean, found.total_ci95) for value, found in done if found.total_ci95 is not None]
+    if several:
+        keys["95 % over tasks and seeds"] = axis.errorbar(
+            [value for value, *_ in several],
+            [100 * mean for _, mean, _ in several],
+            [100 * total for *_, total in several],
+            fmt="none", ecolor=colour, elinewidth=1.0, capsize=3, zorder=3,
+        )  # fmt: skip
+    if any(found.seeds > 1 for _, found in done):
+        rings = [(value, 100 * mean) for value, found in done for mean in found.seed_means]
+        axis.scatter(
+            [value for value, _ in rings], [mean for _, mean in rings], s=12, facecolors="none", edgecolors=colour,
+            linewidths=0.7, zorder=5,
+        )  # fmt: skip
+        keys["one seed"] = Line2D([], [], color=colour, marker="o", markersize=3.5, markerfacecolor="none", linewidth=0)
+
+
+def _apart(values: list[float], axis: Axes) -> list[float]:
+    """The values whose labels have room on the axis."""
+    place = axis.transData.transform
+    kept: list[float] = []
+    for value in sorted(set(values)):
+        if not kept or place((value, 0))[0] - place((kept[-1], 0))[0] > 22:
+            kept.append(value)
+    return kept
+
+
+def _strip(figure: Figure, pictures: dict[float, Pictures], side: float, latents: int, whole: float) -> None:
+    """A column a value, a row a latent: ink is dark, as on paper."""
+    for x, (value, images) in enumerate(sorted(pictures.items())):
+        for y, image in enumerate(images):
+            left, bottom = LEFT + x * side, 0.05 + (latents - 1 - y) * side
+            place = ((left + 0.02) / WIDTH, (bottom + 0.02) / whole, (side - 0.04) / WIDTH, (side - 0.04) / whole)
+            axis = figure.add_axes(place)
+            if image.ndim == 2:
+                axis.imshow(255 - image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            else:
+                axis.imshow(image, interpolation="nearest")
+            axis.set_xticks([])
+            axis.set_yticks([])
+            axis.grid(visible=False)
+            if y == 0:
+                axis.set_title(plain(value), fontsize=8, fontweight="normal", pad=2)
+    figure.text(
+        (LEFT - 0.08) / WIDTH, (0.05 + latents * side / 2) / whole, "one latent a row", rotation=90, ha="right",
+        va="center", fontsize=8, color=GREY,
+    )  # fmt: skip
