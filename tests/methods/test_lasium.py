@@ -11,6 +11,7 @@ import torch
 from helpers_methods import FakeGenerator, FakeVAE, Given, RecordingLearner, logit, make_context, make_images
 
 from bench.backbones import Conv4
+from bench.checkpoint import Checkpoint
 from bench.contracts import TaskSampler, TaskSpec
 from bench.datasets.images import LabelledImages
 from bench.errors import BenchError
@@ -308,6 +309,7 @@ def test_counts_survive_an_interruption_and_are_there_when_nothing_is_left_to_tr
 
         context = make_context(folder, progress=progress)
         context.budget = dataclasses.replace(context.budget, meta_iterations=6)
+        context.checkpoint = Checkpoint(context.checkpoint.path, every_seconds=0)
         method.fit(images, spec, context)
         return context.notes
 
