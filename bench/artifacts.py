@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ class ArtifactStore:
         """
         line = self.path(kind, recipe).with_suffix(".training.safetensors")
 
-        def trained(own: Checkpoint, target: int) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
+        def trained(target: int, own: Checkpoint) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
             with FileLock(line.with_suffix(".lock")):
                 shared = Checkpoint(line, checkpoint_seconds)
                 state = shared.load()
@@ -93,7 +94,7 @@ class ArtifactStore:
         artifact = None
         for target in sorted({e for e in snapshots if e <= epochs} | {epochs}):
             whole = {**recipe, "epochs": target}
-            artifact = self._obtain(kind, whole, lambda own, e=target: trained(own, e), checkpoint_seconds)
+            artifact = self._obtain(kind, whole, partial(trained, target), checkpoint_seconds)
         assert artifact is not None
         self.used[artifact.key] = artifact
         return artifact

@@ -66,7 +66,10 @@ class TaskSampler(Protocol):
 
 @runtime_checkable
 class Generator(Protocol):
-    """A trained generator: latent -> image. May also offer ``encode(x)``, see :class:`PosteriorEncoder`."""
+    """A trained generator: latent -> image. May also offer ``encode(x)``, see :class:`PosteriorEncoder`.
+
+    One with the attribute ``latent_norm = True`` looks at the direction of a latent only, not at its length.
+    """
 
     latent_dim: int
     image_shape: tuple[int, int, int]

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from bench.contracts import (
@@ -26,7 +27,7 @@ from methods.augment import random_shift
 STRATEGIES = ("n", "ro", "oc")
 ANCHORS = ("auto", "posterior", "prior")
 SELF_TARGET_STD = 1.0  # OC: noise where the other class would be the class itself, from the authors' code
-CANDIDATES = 4096  # anchor sets tested at a time when eps_sq > 0
+CANDIDATES = 8192  # anchor sets begun at a time when eps_sq > 0
 CHUNK = 1024  # images encoded at a time
 SAMPLES = 16  # images kept with a run, to see what the generator makes
 
@@ -54,6 +55,9 @@ class Lasium:
     eps_sq: least *squared* Euclidean distance between the anchors of a task, as in the authors' code. A set
     with any pair not above it is rejected whole and drawn again, at most max_retries times a task; 0 rejects
     nothing.
+
+    A generator with ``latent_norm`` (ProGAN, which looks at the direction of a latent only) has, as in the
+    authors' code, anchors of length 1: n rescales its results to length 1 too, ro its v; oc rescales nothing.
     """
 
     generator: GeneratorRecipe
@@ -77,17 +81,17 @@ class Lasium:
                 raise BenchError(f"lasium: {name} must be 0 or more, not {value}")
 
     def fit(self, images: UnlabelledImages, spec: TaskSpec, context: Context) -> Learner:
-        """Meta-train on synthetic tasks. An uninterrupted training notes how many anchor sets were rejected."""
+        """Meta-train on synthetic tasks. The record says how many anchor sets were rejected, also of a failure."""
         sampler = self.sampler(images, context)
-        whole = not context.checkpoint.path.exists()  # else only the rest of a training is sampled, or nothing
-        learner = self.learner.fit(sampler, spec, context)
-        if self.eps_sq > 0 and whole:
-            context.note(
-                accepted_sets=sampler.accepted,
-                rejected_sets=sampler.rejected,
-                acceptance_rate=sampler.accepted / (sampler.accepted + sampler.rejected),
-            )
-        return learner
+        try:
+            return self.learner.fit(sampler, spec, context)
+        finally:
+            if (tried := sampler.accepted + sampler.rejected) > 0:
+                context.note(
+                    accepted_sets=sampler.accepted,
+                    rejected_sets=sampler.rejected,
+                    acceptance_rate=sampler.accepted / tried,
+                )
 
     def samples(self, images: UnlabelledImages, context: Context) -> Tensor:
         """Images of SAMPLES latents of the prior [n, C, H, W]; one seed gives the same latents at every epoch."""
@@ -117,15 +121,29 @@ class LasiumSampler:
 
     posterior: mean and standard deviation [n, d] of every unlabelled image, or None for anchors from the
     prior.
-    accepted, rejected: anchor sets so far; counted only when eps_sq > 0.
     """
 
     recipe: Lasium
     images: UnlabelledImages
     generator: Generator
     posterior: tuple[Tensor, Tensor] | None
-    accepted: int = field(default=0, init=False)
-    rejected: int = field(default=0, init=False)
+    state: dict[str, Tensor] = field(init=False)
+    """What a checkpoint keeps: the anchor sets so far. Empty unless eps_sq > 0; without it none is rejected."""
+
+    def __post_init__(self) -> None:
+        counted = ("accepted_sets", "rejected_sets") if self.recipe.eps_sq > 0 else ()
+        self.state = {name: torch.zeros((), dtype=torch.int64) for name in counted}
+        self.unit = bool(getattr(self.generator, "latent_norm", False)) and self.recipe.strategy != "oc"
+
+    @property
+    def accepted(self) -> int:
+        """Anchor sets that became tasks; 0 where nothing is rejected."""
+        return int(self.state.get("accepted_sets", 0))
+
+    @property
+    def rejected(self) -> int:
+        """Anchor sets with a pair that was too close."""
+        return int(self.state.get("rejected_sets", 0))
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -137,6 +155,8 @@ class LasiumSampler:
         if self.posterior is not None and len(self.images) < spec.way:
             raise BenchError(f"lasium: {len(self.images)} images are too few for {spec.way}-way tasks")
         index, z = self._anchors(n, spec.way, rng)  # [T, N], [T, N, d]
+        if self.unit:
+            z = F.normalize(z, dim=-1)
         near = self._in_class(index, z, spec.shot + spec.query - 1, rng)  # [T, N, S, d]
         if index is None:
             made = self._decode(torch.cat([z[:, :, None], near], dim=2))
@@ -154,9 +174,12 @@ class LasiumSampler:
         z = z[:, :, None].expand(shape)
         if recipe.strategy == "n":
             std = math.sqrt(recipe.noise_std) if recipe.noise_is_variance else recipe.noise_std
-            return z + std * _normal(shape, rng)
+            near = z + std * _normal(shape, rng)
+            return F.normalize(near, dim=-1) if self.unit else near
         if recipe.strategy == "ro":
             v = self.generator.sample_prior(tasks * way * extra, rng).view(shape)
+            if self.unit:
+                v = F.normalize(v, dim=-1)
             return z + recipe.alpha * (v - z)
         if index is not None:
             z = self._sample_posterior(index[:, :, None].expand(shape[:3]), rng)
@@ -168,34 +191,55 @@ class LasiumSampler:
 
     def _anchors(self, tasks: int, way: int, rng: torch.Generator) -> tuple[Tensor | None, Tensor]:
         """Anchors [T, N, d] and, where they are posterior samples, their images [T, N]."""
-        index, z = self._draw(tasks, way, rng)
         if self.recipe.eps_sq == 0:
-            return index, z
+            return self._draw(tasks, way, rng)
         # One candidate set for each pending task, then two, four, …: the first accepted one is the task's,
         # those before it are its rejected ones, exactly as if they had been drawn one after the other.
-        pending = torch.arange(tasks, device=z.device)
-        tried, count, largest = 0, 1, 0.0
+        pending = torch.arange(tasks, device=rng.device)
+        z = torch.empty(tasks, way, self.generator.latent_dim, device=rng.device)
+        index = None if self.posterior is None else torch.empty(tasks, way, dtype=torch.int64, device=rng.device)
+        tried, count = 0, 1
         while len(pending):
             count = min(count, max(1, CANDIDATES // len(pending)), self.recipe.max_retries + 1 - tried)
             if count == 0:
                 raise BenchError(
-                    f"lasium: no anchor set was accepted in {tried} tries; eps_sq={self.recipe.eps_sq:g} is "
-                    f"larger than the least squared distance in each of them (at most {largest:.4g}); "
-                    "use a smaller eps_sq"
+                    f"lasium: no set of {way} anchors was accepted in {tried} tries; eps_sq={self.recipe.eps_sq:g} is "
+                    "above the least squared distance of each of them; use a smaller eps_sq"
                 )
-            ids, candidates = self._draw(len(pending) * count, way, rng)
-            candidates = candidates.unflatten(0, (-1, count))  # [P, count, N, d]
-            distance = least_squared_distance(candidates)  # [P, count]
-            accepted = distance > self.recipe.eps_sq
-            hit, first = accepted.any(dim=1), accepted.int().argmax(dim=1)
-            z[pending[hit]] = candidates[hit, first[hit]]
-            if index is not None and ids is not None:
-                index[pending[hit]] = ids.unflatten(0, (-1, count))[hit, first[hit]]
-            self.accepted += int(hit.sum())
-            self.rejected += int(torch.where(hit, first, count).sum())
-            largest = max(largest, float(distance.max()))
+            which, images, sets = self._far_apart(len(pending) * count, way, rng)
+            first = torch.full((len(pending),), count, device=rng.device)
+            first.scatter_reduce_(0, which // count, which % count, "amin")
+            hit = first < count
+            chosen = torch.searchsorted(which, torch.arange(len(pending), device=rng.device)[hit] * count + first[hit])
+            z[pending[hit]] = sets[chosen]
+            if index is not None and images is not None:
+                index[pending[hit]] = images[chosen]
+            self.state["accepted_sets"] += int(hit.sum())
+            self.state["rejected_sets"] += int(first.sum())
             pending, tried, count = pending[~hit], tried + count, 2 * count
         return index, z
+
+    def _far_apart(self, sets: int, way: int, rng: torch.Generator) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Draw ``sets`` anchor sets and keep the A in which all are further apart than eps_sq.
+
+        Returns their numbers [A], ascending, their images [A, N] or None, and the anchors [A, N, d]. An anchor is
+        drawn only for sets that are still in the race: most are out after two, and are rejected whole all the same.
+        """
+        which = torch.arange(sets, device=rng.device)
+        index = None if self.posterior is None else distinct(sets, way, len(self.images), rng)
+        z = torch.empty(sets, 0, self.generator.latent_dim, device=rng.device)
+        for j in range(way):
+            if index is None:
+                drawn = self.generator.sample_prior(len(which), rng)
+            else:
+                drawn = self._sample_posterior(index[:, j], rng)
+            distance = (z - drawn[:, None]).square().sum(dim=-1)  # [A, j]
+            z = torch.cat([z, drawn[:, None]], dim=1)
+            if j:
+                kept = (distance > self.recipe.eps_sq).all(dim=1)
+                which, z = which[kept], z[kept]
+                index = None if index is None else index[kept]
+        return which, index, z
 
     def _draw(self, sets: int, way: int, rng: torch.Generator) -> tuple[Tensor | None, Tensor]:
         """``sets`` unchecked anchor sets."""
@@ -213,12 +257,6 @@ class LasiumSampler:
     def _decode(self, z: Tensor) -> Tensor:
         """Latents [T, N, S, d] -> images [T, N, S, C, H, W]."""
         return self.generator.decode(z.flatten(0, 2)).unflatten(0, z.shape[:3])
-
-
-def least_squared_distance(z: Tensor) -> Tensor:
-    """The squared Euclidean distance of the closest pair of N points: [..., N, d] -> [...]."""
-    first, second = torch.triu_indices(z.shape[-2], z.shape[-2], offset=1, device=z.device)
-    return (z[..., first, :] - z[..., second, :]).square().sum(dim=-1).amin(dim=-1)
 
 
 def _posterior(generator: PosteriorEncoder, images: UnlabelledImages) -> tuple[Tensor, Tensor]:

@@ -45,7 +45,8 @@ def meta_train(
     ``gradient(tasks)`` returns the loss (a detached scalar) and its gradient, and may update ``buffers``.
     Adam with betas 0.9 and 0.999 and eps 1e-7, the defaults of the authors' Keras; no decay, no clipping
     (their clipped gradients were never applied). Meta-iteration i draws its tasks from the seed ``meta-train,
-    i``, whatever was drawn before it: a resumed training is the same training.
+    i``, whatever was drawn before it: a resumed training is the same training. A sampler that counts may keep its
+    counts in tensors of its ``state`` (name -> tensor, changed in place), which checkpoints hold and restore.
     """
     optimizer = torch.optim.Adam(list(params.values()), lr=meta_lr, betas=(0.9, 0.999), eps=1e-7)
     rng = torch.Generator(device=context.device)
@@ -60,7 +61,7 @@ def meta_train(
 
     train(
         step,
-        {**params, **buffers},
+        {**params, **buffers, **getattr(sampler, "state", {})},
         optimizer,
         context.budget.meta_iterations,
         context.checkpoint,
@@ -69,6 +70,8 @@ def meta_train(
         learner,
         context.monitor,
         context.budget.validate_every,
+        items=meta_batch,
+        unit="tasks",
     )
 
 
