@@ -91,6 +91,10 @@ class Figure:
     """A square-root axis spreads small values."""
 
 
+Standards = Mapping[str, Mapping[str, Any]]
+"""Exact method name -> default of every setting of the method that tells cells apart in some experiment."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
     """One number of the paper and the runs that stand beside it."""
@@ -98,8 +102,10 @@ class Cell:
     row: Line
     column: Line
     methods: tuple[str, ...]
-    own: tuple[str, ...]
-    """Overrides that make the run this cell's; those of the whole experiment are not among them."""
+    overrides: tuple[str, ...]
+    """What makes a run this cell's; those of the whole experiment are not among them."""
+    settings: Mapping[str, Any]
+    """Setting -> value of ``overrides``."""
     shot: int | None
     published: Mapping[str, Any]
 
@@ -112,32 +118,21 @@ class Cell:
                 return [known[name] for name in found]
         return []
 
-    def settings(self) -> dict[str, Any]:
-        """Setting -> value of ``own``."""
-        return {text.partition("=")[0]: yaml.safe_load(text.partition("=")[2]) for text in self.own}
-
-    def fits(self, method: str, config: Mapping[str, Any], besides: str = "") -> bool:
+    def fits(self, method: str, config: Mapping[str, Any], standards: Standards, besides: str = "") -> bool:
         """Whether a run of that name and configuration belongs here, whatever the setting ``besides`` is.
 
-        Its method settings must be those of the cell; how long and on what it was trained may differ.
+        Settings by which experiments tell cells apart must be those of the cell, or their defaults. How long and on
+        what it was trained, and every other setting, may differ.
         """
         name = method.partition(",")[0]
         if not any(fnmatch.fnmatchcase(name, pattern) for pattern in self.methods):
             return False
-        own = self.settings()
-        if not all(same(setting(config, key), value) for key, value in own.items()):
-            return False
-        variant = catalogue.variants().get(name)
-        if variant is None:
-            return True
-        fixed = {text.partition("=")[0] for text in variant.overrides}
-        for key, default in catalogue.raw("method", variant.family).items():
-            full, given = f"method.{key}", config.get("method", {})
-            if key in catalogue.RESERVED or full in own or full in fixed or key not in given or full == besides:
-                continue
-            if not (isinstance(default, str) and "${" in default) and not same(given[key], default):
-                return False
-        return True
+        wanted = {**standards.get(name, {}), **self.settings}
+        return all(
+            same(setting(config, key), value)
+            for key, value in wanted.items()
+            if key != besides and (key in self.settings or setting(config, key) is not None)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,11 +197,13 @@ class Arrangement:
                 f"configs/experiment/{self.experiment}.yaml: row {row.title!r} needs a word {error} for {column.method}"
             ) from error
         only = self.shots[0] if len(self.shots) == 1 else None
+        overrides = (*column.overrides, *row.overrides)
         return Cell(
             row=row,
             column=column,
             methods=methods,
-            own=(*column.overrides, *row.overrides),
+            overrides=overrides,
+            settings={key: yaml.safe_load(value) for key, _, value in (text.partition("=") for text in overrides)},
             shot=column.shot or row.shot or only,
             published={**self.published, **column.published, **row.published},
         )
@@ -216,6 +213,17 @@ def arrangements() -> list[Arrangement]:
     """Of every experiment that has one."""
     found = (arrangement(name) for name in catalogue.options("experiment"))
     return [one for one in found if one is not None]
+
+
+def standards(known: Iterable[Arrangement]) -> Standards:
+    """The defaults that hold in cells which do not set them; ``known``: every arrangement."""
+    keys = {key for one in known for row in one.cells() for cell in row for key in cell.settings}
+    names = {key.removeprefix("method.") for key in keys if key.startswith("method.")}
+    defaults = {family: catalogue.raw("method", family) for family in catalogue.options("method")}
+    return {
+        name: {f"method.{key}": defaults[variant.family][key] for key in names if key in defaults[variant.family]}
+        for name, variant in catalogue.variants().items()
+    }
 
 
 def arrangement(name: str) -> Arrangement | None:
@@ -257,9 +265,9 @@ def arrangement(name: str) -> Arrangement | None:
     for cell in (cell for row in found.cells() for cell in row):
         if not cell.methods:
             raise BenchError(f"{where}: neither row {cell.row.title!r} nor column {cell.column.title!r} has a method")
-        for text in cell.own:
-            if text.partition("=")[0] in catalogue.groups():
-                raise BenchError(f"{where}: {text!r} chooses a component; the settings of a cell are key=value")
+        for key in cell.settings:
+            if key in catalogue.groups():
+                raise BenchError(f"{where}: {key!r} chooses a component, which cannot tell cells apart; name methods")
     return found
 
 

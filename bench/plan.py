@@ -135,7 +135,7 @@ def _experiment_rows(
     ]
     if found is not None:
         for cell in (cell for row in found.cells(values) for cell in row):
-            rows += [(variant, shared + read(cell.own)) for variant in cell.variants()]
+            rows += [(variant, shared + read(cell.overrides)) for variant in cell.variants()]
     return rows, shared, user
 
 

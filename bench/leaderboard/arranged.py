@@ -17,7 +17,7 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from bench import catalogue
-from bench.arrangement import Arrangement, Cell, Line, same, setting
+from bench.arrangement import Arrangement, Cell, Line, Standards, arrangements, same, setting, standards
 from bench.errors import BenchError
 from bench.leaderboard.loading import Frames
 from bench.leaderboard.published import Published, printed
@@ -113,16 +113,17 @@ def arrange(arrangement: Arrangement, frames: Frames, everywhere: bool = False) 
 
     Floors and ceilings belong to many experiments, so they alone do not make a table.
     """
-    rows = arrangement.rows(_values(arrangement, frames))
+    defaults = standards(arrangements())
+    rows = arrangement.rows(_values(arrangement, frames, defaults))
     cells = [[arrangement.cell(row, column) for column in arrangement.columns] for row in rows]
     flat = [cell for row in cells for cell in row]
     book = ScoreBook(frames)
-    answers = {i: _answers(cell, book, frames) for i, cell in enumerate(flat)}
+    answers = {i: _answers(cell, book, frames, defaults) for i, cell in enumerate(flat)}
     if not everywhere:
         own = {i: [a for a in found if _is_of(a.facts["dataset"], arrangement)] for i, found in answers.items()}
         answers = own
     answers = _tell_apart(_with_changes(answers, flat))
-    trainings, small = _trainings(answers, flat)
+    trainings, small = _trainings(answers, [_counts(cell) for cell in flat])
     if not trainings:
         return None
     tables = [_table(arrangement, cells, chosen, n + 1, frames) for n, chosen in enumerate(trainings)]
@@ -142,7 +143,7 @@ def _is_of(dataset: str, arrangement: Arrangement) -> bool:
     return dataset.partition(",")[0] == arrangement.dataset
 
 
-def _values(arrangement: Arrangement, frames: Frames) -> list[Any]:
+def _values(arrangement: Arrangement, frames: Frames, defaults: Standards) -> list[Any]:
     """The paper's values of the setting with a row each, and those that records bring besides."""
     each = arrangement.each
     if each is None:
@@ -155,16 +156,16 @@ def _values(arrangement: Arrangement, frames: Frames) -> list[Any]:
             value = setting(config, each.setting)
             if value is None or any(same(value, known) for known in found):
                 continue
-            if cell.fits(method, config, besides=each.setting):
+            if cell.fits(method, config, defaults, besides=each.setting):
                 found.append(value)
     numbers = all(isinstance(value, int | float) for value in found)
     return sorted(found) if numbers else found
 
 
-def _answers(cell: Cell, book: ScoreBook, frames: Frames) -> list[Answer]:
+def _answers(cell: Cell, book: ScoreBook, frames: Frames, defaults: Standards) -> list[Answer]:
     found = []
     for entry in book.entries:
-        if not cell.fits(entry.method, entry.facts["config"]):
+        if not cell.fits(entry.method, entry.facts["config"], defaults):
             continue
         for manifest, tasks in book.manifests.items():
             scores = book.scores(entry, manifest)
@@ -190,7 +191,7 @@ def _answers(cell: Cell, book: ScoreBook, frames: Frames) -> list[Answer]:
             )
     rest = frames.runs[~frames.runs["status"].isin(["done", "superseded"])]
     for run in rest.to_dict("records"):
-        if cell.fits(run["method"], run["config"]):
+        if cell.fits(run["method"], run["config"], defaults):
             found.append(
                 Answer(
                     facts=_facts(cell, run["dataset"], run["dataset_hash"], run["config"]),
@@ -216,7 +217,7 @@ def _facts(cell: Cell, dataset: str, dataset_hash: str, config: Mapping[str, Any
         facts["content"] = dataset_hash
     for group, key, words in LENGTHS:
         length = setting(config, f"budget.{key}")
-        if group in config and length is not None and f"budget.{key}" not in cell.settings():
+        if group in config and length is not None and f"budget.{key}" not in cell.settings:
             facts[words.format(title=_title(config, group))] = str(length)
     return facts
 
@@ -234,11 +235,11 @@ def _with_changes(answers: Mapping[int, list[Answer]], cells: Sequence[Cell]) ->
     """Settings that some run of the experiment changed tell the others apart from it: they have the default."""
     names: set[str] = set()
     for i, found in answers.items():
-        own = {key.removeprefix("method.") for key in cells[i].settings()}
+        own = {key.removeprefix("method.") for key in cells[i].settings}
         names |= {key for answer in found for key in _changes(answer.name) if key not in own}
     told = {}
     for i, found in answers.items():
-        own = {key.removeprefix("method.") for key in cells[i].settings()}
+        own = {key.removeprefix("method.") for key in cells[i].settings}
         told[i] = [
             _with(answer, {key: _changes(answer.name).get(key, "default") for key in names - own if _has(answer, key)})
             for answer in found
@@ -247,7 +248,10 @@ def _with_changes(answers: Mapping[int, list[Answer]], cells: Sequence[Cell]) ->
 
 
 def _has(answer: Answer, key: str) -> bool:
-    return setting(answer.config, key) is not None or key in _changes(answer.name)
+    """Whether the run has the setting, which a name tells without ``method.`` or ``dataset.``."""
+    return key in _changes(answer.name) or any(
+        setting(answer.config, full) is not None for full in (key, f"method.{key}")
+    )
 
 
 def _with(answer: Answer, facts: Facts) -> Answer:
@@ -282,7 +286,7 @@ Chosen = dict[int, tuple[Answer, tuple[str, ...]]]
 """Cell -> its answer, and the reasons of its runs that are not finished."""
 
 
-def _trainings(answers: Mapping[int, list[Answer]], cells: Sequence[Cell]) -> tuple[list[Chosen], list[Chosen]]:
+def _trainings(answers: Mapping[int, list[Answer]], counts: Sequence[bool]) -> tuple[list[Chosen], list[Chosen]]:
     """Answers in as few tables as agree, the fullest first; and those that fill one cell only, if others fill more.
 
     What agrees with several tables and holds no cell against another answer stands in each of them.
@@ -293,7 +297,7 @@ def _trainings(answers: Mapping[int, list[Answer]], cells: Sequence[Cell]) -> tu
             bundles[_key(answer.facts)][i].append(answer)
 
     def weight(filled: Iterable[int]) -> int:
-        return sum(_counts(cells[i]) for i in filled)
+        return sum(counts[i] for i in filled)
 
     def order(key: Bundle) -> tuple[Any, ...]:
         done = any(answer.estimate is not None for found in bundles[key].values() for answer in found)
@@ -350,22 +354,23 @@ def _table(
     ]
     flat = [cell for row in cells for cell in row]
     answered = [(flat[i], answer) for i, (answer, _) in sorted(chosen.items())]
+    comparable = all(_comparable(arrangement, cell, answer) for cell, answer in answered)
     return ArrangedTable(
         arrangement=arrangement,
         number=number,
         dataset=answered[0][1].facts["dataset"],
-        rows=tuple(row for row in rows if _is_shown(arrangement, row)),
+        rows=tuple(row for row in rows if _is_shown(arrangement, row, comparable)),
         training=_told(arrangement, answered),
-        comparable=all(_comparable(arrangement, cell, answer) for cell, answer in answered),
+        comparable=comparable,
     )
 
 
-def _is_shown(arrangement: Arrangement, row: Sequence[ArrangedCell]) -> bool:
-    """Rows that only other trainings brought are left out."""
+def _is_shown(arrangement: Arrangement, row: Sequence[ArrangedCell], comparable: bool) -> bool:
+    """A value of a setting that was not run has a row where the paper's number stands beside it."""
     each, value = arrangement.each, row[0].cell.row.value
-    if each is None or value is None or any(same(value, known) for known in each.values):
+    if each is None or value is None or any(cell.state != "not run" for cell in row):
         return True
-    return any(cell.state != "not run" for cell in row)
+    return comparable and any(same(value, known) for known in each.values)
 
 
 def _arranged(
@@ -411,15 +416,17 @@ def _comparable(arrangement: Arrangement, cell: Cell, answer: Answer) -> bool:
 def _told(arrangement: Arrangement, answered: Sequence[tuple[Cell, Answer]]) -> tuple[str, ...]:
     """Phrases on a training: every length, with that of the experiment where it differs; what was changed."""
     told: dict[str, str] = {}
-    own = {key for cell, _ in answered for key in cell.settings()}
+    own = {key for cell, _ in answered for key in cell.settings}
     for cell, answer in answered:
         for group, key, words in LENGTHS:
             name = words.format(title=_title(answer.config, group))
-            if name not in answer.facts or name in told or f"budget.{key}" in own or not _counts(cell):
+            if name not in answer.facts or name in told or f"budget.{key}" in own or cell.row.baseline:
                 continue
             planned = _planned(arrangement, key, answer.config)
             there = answer.facts[name]
-            told[name] = f"{there} {name}" + ("" if planned in (None, there) else f" instead of {planned}")
+            told[name] = f"{there} {name.replace('epochs', 'epoch') if there == '1' else name}" + (
+                "" if planned in (None, there) else f" instead of {planned}"
+            )
     for _, answer in answered:
         for name, value in _changes(answer.name).items():
             if answer.facts.get(name) == value:

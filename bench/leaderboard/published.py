@@ -67,17 +67,24 @@ def printed(selector: Mapping[str, Any], shot: int) -> tuple[Published | None, d
 
     None where the paper prints a dash, and where it has no such row. BenchError when several rows fit.
     """
-    found = []
-    for row in _read("paper-results.csv"):
-        facts = {**row, **dict(part.split("=", 1) for part in row["param"].split(";") if part)}
-        wants = {**selector, "shot": shot}
-        if all(name in facts and _same(facts[name], str(wanted)) for name, wanted in wants.items()):
-            found.append(facts)
+    wants = {name: str(wanted) for name, wanted in {**selector, "shot": shot}.items()}
+    found = [
+        facts
+        for facts in _results()
+        if all(name in facts and _same(facts[name], wanted) for name, wanted in wants.items())
+    ]
     if len(found) > 1:
         raise BenchError(f"{len(found)} rows of configs/published/paper-results.csv fit {dict(selector)}; name one")
     if not found:
         return None, {}
     return (_published(found[0]) if found[0]["accuracy"] else None), found[0]
+
+
+@cache
+def _results() -> tuple[dict[str, str], ...]:
+    """Every printed row, its ``param`` taken apart."""
+    rows = _read("paper-results.csv")
+    return tuple({**row, **dict(part.split("=", 1) for part in row["param"].split(";") if part)} for row in rows)
 
 
 def _published(row: Mapping[str, str], note: str = "") -> Published:

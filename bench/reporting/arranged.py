@@ -161,16 +161,13 @@ def _cell(part: Part, cell: ArrangedCell) -> Cell:
 def _notes(table: ArrangedTable) -> list[str]:
     found = []
     if not table.comparable:
-        found.append(
-            f"These runs are of {table.dataset} or of another task shape than the paper's {table.arrangement.dataset} "
-            "tasks, so its numbers are left out."
-        )
+        found.append(f"The paper's numbers are of other tasks than these of {table.dataset}, and are left out.")
     done = [cell.answer for cell in table.cells if cell.answer is not None and cell.answer.estimate is not None]
     single = sum(len(answer.seeds) == 1 for answer in done)
     if single:
         found.append(f"Cells with one training seed: {single} of {len(done)}.")
     counts = [sum(cell.state == state for cell in table.cells) for state in ("done", "failed", "not run")]
-    found.append(f"{counts[0]} cells done, {counts[1]} not finished, {counts[2]} not run.")
+    found.append(f"{sum(counts)} cells: {counts[0]} done, {counts[1]} not finished, {counts[2]} not run.")
     return found
 
 
