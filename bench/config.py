@@ -389,6 +389,16 @@ def _check_type(override: Override, values: Mapping[str, Any]) -> None:
         raise BenchError(f"{override.text!r}: {override.key} takes {kinds[1]} (default {default!r}), not {given!r}")
 
 
+def check_values(key: str, values: Sequence[str], default: Any) -> None:
+    """Refuse a value of ``key`` that is not of the type of ``default``."""
+    *parents, last = key.split(".")
+    nested: Any = {last: default}
+    for part in reversed(parents):
+        nested = {part: nested}
+    for value in values:
+        _check_type(Override(key, f"{key}={value}"), nested)
+
+
 def _parsed(override: Override) -> Any:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException

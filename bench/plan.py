@@ -121,6 +121,7 @@ def _experiment_rows(
         values = [part.strip() for part in asked.value.strip("[]").split(",") if part.strip()]
         if not values:
             raise BenchError(f"{asked.text!r} gives no value; for example {each.setting}={each.values[0]}")
+        config.check_values(each.setting, values, each.values[0])
         user = [o for o in user if o is not asked]
 
     def read(texts: Sequence[str]) -> list[Override]:

@@ -260,15 +260,21 @@ def _with(answer: Answer, facts: Facts) -> Answer:
 
 def _tell_apart(answers: Mapping[int, list[Answer]]) -> dict[int, list[Answer]]:
     """Finished runs of one cell that agree on everything known but are two rows of a leaderboard."""
-    told = {}
+    told: dict[int, list[Answer]] = {}
     for i, found in answers.items():
-        keys = [_key(answer.facts) for answer in found if answer.estimate is not None]
-        told[i] = [
-            _with(answer, {"trained as": f"{answer.name}, {answer.budget}"})
-            if answer.estimate is not None and keys.count(_key(answer.facts)) > 1
-            else answer
-            for answer in found
-        ]
+        alike: dict[Bundle, list[Answer]] = defaultdict(list)
+        for answer in found:
+            if answer.estimate is not None:
+                alike[_key(answer.facts)].append(answer)
+        told[i] = []
+        for answer in found:
+            others = alike[_key(answer.facts)] if answer.estimate is not None else []
+            if len(others) > 1:
+                by_budget = len({other.budget for other in others}) == len(others)
+                answer = _with(
+                    answer, {"recorded as": answer.budget if by_budget else f"{answer.name}, {answer.budget}"}
+                )
+            told[i].append(answer)
     return told
 
 
@@ -431,8 +437,8 @@ def _told(arrangement: Arrangement, answered: Sequence[tuple[Cell, Answer]]) -> 
         for name, value in _changes(answer.name).items():
             if answer.facts.get(name) == value:
                 told[name] = f"{name}={value}"
-        if "trained as" in answer.facts:
-            told[answer.facts["trained as"]] = f"recorded as {answer.facts['trained as']}"
+        if "recorded as" in answer.facts:
+            told[answer.facts["recorded as"]] = f"recorded as {answer.facts['recorded as']}"
     scored = next((answer for _, answer in answered if answer.tasks is not None), None)
     return (*told.values(), *([_tasks(arrangement, scored)] if scored is not None else ()))
 

@@ -143,7 +143,7 @@ def test_one_setting_written_two_ways_is_one_row():
 
 
 def test_an_experiments_settings_hold_for_methods_chosen_by_hand():
-    (one,) = run_configs(Request(experiment="table7", methods="lasium-ro-vae-maml"))
+    (one,) = run_configs(Request(experiment="table7", methods="umtra-maml"))
     assert one.values["budget"]["meta_iterations"] == 1000
 
 
