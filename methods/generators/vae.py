@@ -22,7 +22,9 @@ from methods.generators.vae_networks import Network, architecture_for
 VERSION = 1
 """Raised whenever the same settings would train another VAE."""
 
-SAMPLES = 64  # images looked at before a VAE is used
+# Of check_alive, before use. A VAE begins with the mean image, and after few steps the running averages of batch
+# norm are far from the mark: its images differ little then, without having collapsed.
+SAMPLES, LEAST_DIVERSITY = 32, 0.001
 BATCH_NORMS = ("batch", "affine")
 
 
@@ -109,7 +111,8 @@ class VAE:
         notes = {name: artifact.meta[name] for name in ("loss", "epochs", "seconds")}
         trained = TrainedVAE(network.to(device), notes)
         rng = context.seed.at("generator", "check").generator(device)
-        notes["diversity"] = check_alive("vae", trained, rng, images if notes["epochs"] else None, SAMPLES)
+        real = images if notes["epochs"] else None
+        notes["diversity"] = check_alive("vae", trained, rng, real, SAMPLES, LEAST_DIVERSITY)
         context.note(vae=notes)
         return trained
 
