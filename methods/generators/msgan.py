@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from bench.checkpoint import Checkpoint
 from bench.contracts import Context
 from bench.datasets.images import UnlabelledImages
-from bench.errors import BenchError, Diverged, did_you_mean
+from bench.errors import BenchError, did_you_mean
 from bench.training import train
 from methods.generators.alive import check_alive
 from methods.generators.training import PRECISIONS, initialise, resolve_precision

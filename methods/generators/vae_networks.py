@@ -66,8 +66,8 @@ def architecture_for(shape: tuple[int, int, int]) -> Architecture:
     found = SMALL if max(height, width) <= SMALL_SIDE else LARGE
     if height % found.enlargement or width % found.enlargement:
         raise BenchError(
-            f"generator vae is for images with sides divisible by {SMALL.enlargement} up to {SMALL_SIDE} pixels, and by "
-            f"{LARGE.enlargement} above, not {height}x{width}; choose another size or another generator"
+            f"generator vae is for images with sides divisible by {SMALL.enlargement} up to {SMALL_SIDE} pixels, "
+            f"and by {LARGE.enlargement} above, not {height}x{width}; choose another size or another generator"
         )
     return found
 

@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import os
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -367,20 +368,28 @@ def test_bad_settings_are_refused(settings, message):
 
 
 @pytest.mark.grocery
-def test_lasium_makes_tasks_of_photographs_from_the_command_line(cache, tmp_path):
-    """The same name as on small images: the network follows from the size of the images."""
-    data = Path(os.environ.get("BENCH_DATA", "data"))
-    if not (data / "grocery84").is_dir():
+def test_lasium_makes_tasks_of_photographs_from_the_command_line(tmp_path):
+    """The same name as on small images: the network follows from the size of the images. Four images of a class."""
+    real, few = Path(os.environ.get("BENCH_DATA", "data")) / "grocery84", tmp_path / "data" / "grocery84"
+    if not (real / "grocery84.zip").exists():
         pytest.skip("no grocery84 in $BENCH_DATA")
-    bench = Bench(cache, tmp_path)
-    request = ("--dataset", "grocery84", "--data-dir", data, "--budget", "smoke", "generator.channels=1")
-    made = bench("run", "--methods", "lasium-ro-vae-maml", "--no-references", *request, *TINY)
-    assert "1 of 1 runs done" in made.stdout
+    few.mkdir(parents=True)
+    shutil.copy(real / "splits.json", few)
+    with zipfile.ZipFile(real / "grocery84.zip") as source, zipfile.ZipFile(few / "grocery84.zip", "w") as target:
+        names = sorted(name for name in source.namelist() if name.endswith((".png", ".jpg")))
+        for _, images in itertools.groupby(names, lambda name: name.rpartition("/")[0]):
+            for name in itertools.islice(images, 4):
+                target.writestr(name, source.read(name))
+    bench = Bench(tmp_path / "cache", tmp_path)
+    request = ("--dataset", "grocery84", "--data-dir", tmp_path / "data", "--budget", "smoke", "generator.channels=1")
+    settings = ("--no-references", "query=2", "budget.meta_iterations=1", *TINY)
+    assert "1 of 1 runs done" in bench("run", "--methods", "lasium-ro-vae-maml", *request, *settings).stdout
     (record,) = (json.loads(path.read_text()) for path in bench.out.glob("*/*/*/run.json"))
     assert record["status"] == "done"
     assert record["notes"]["vae"]["diversity"] > 0
-    (artifact,) = (path for path in bench.out.glob("artifacts/vae-*.safetensors"))
-    assert load_tensors(artifact)[1]["recipe"]["latent_dim"] == 500
+    (artifact,) = bench.out.glob("artifacts/vae-*.safetensors")
+    recipe = load_tensors(artifact)[1]["recipe"]
+    assert (recipe["latent_dim"], recipe["shape"]) == (500, [3, 84, 84])
     bench("show", "lasium-ro-vae-maml", *request, "--to", "tasks.png")
     assert (bench.folder / "tasks.png").read_bytes().startswith(b"\x89PNG")
 
