@@ -85,14 +85,14 @@ def train(
         losses[i] = step(i)
         done = i + 1
         look = monitor is not None and monitor_every > 0 and (done % monitor_every == 0 or done == total)
-        now = time.monotonic()
-        if now - reported >= 0.5 or look or done == total or checkpoint.due():
-            recent = losses[checked:done].cpu()
+        if time.monotonic() - reported >= 0.5 or look or done == total or checkpoint.due():
+            recent = losses[checked:done].cpu()  # waits for the device, so the clock is read after it
+            elapsed = time.monotonic() - reported
             _check_finite(recent, checked, stage)
             metrics = {"loss": float(recent.mean())}
-            if items and now > reported:
-                metrics[f"{unit}/s"] = items * (done - checked) / (now - reported)
-            checked, reported = done, now
+            if items and elapsed > 0:
+                metrics[f"{unit}/s"] = items * (done - checked) / elapsed
+            checked = done
             if look and monitor is not None and learner is not None:
                 looking = time.monotonic()
                 validation.append([done, monitor(done, learner())])
@@ -106,6 +106,7 @@ def train(
                 raise
             if checkpoint.due() and done < total:
                 save(done)
+            reported = time.monotonic()  # looking and saving are no part of the next images per second
     if start < total or saved is None or (growing and not saved[1]["complete"]):
         save(total, complete=True)
     return {
