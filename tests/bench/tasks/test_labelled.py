@@ -124,5 +124,5 @@ def test_images_in_no_class_are_never_drawn():
     assert (labels[index] >= 0).all()
     assert (labels[index] == labels[index][..., :1]).all()
     assert {2} <= set(labels[index].flatten().tolist())
-    with pytest.raises(BenchError, match="3-way tasks need 3 classes .* there are only 0"):
+    with pytest.raises(BenchError, match=r"3-way tasks need 3 classes .* there are only 0"):
         LabelledSampler.of(pixels, torch.full((40,), -1)).sample(1, TaskSpec(3, 1, 2), torch.Generator())
