@@ -15,6 +15,7 @@ from torch import Tensor
 from bench.checkpoint import Checkpoint
 from bench.contracts import Learner, Monitor, ProgressCallback
 from bench.errors import BenchError, Diverged
+from bench.seeds import Seed
 
 
 def train(
@@ -153,3 +154,24 @@ def _restore(
             moments.setdefault(int(index), {})[name] = value
     if moments:
         optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+
+
+class EpochBatches:
+    """Which images belong to step i: every epoch visits them in a new order, ``batch`` at a time, the rest left out.
+
+    What step i sees depends on the seed and on i alone, so a resumed training sees the same.
+    """
+
+    def __init__(self, images: int, batch: int, seed: Seed, device: torch.device) -> None:
+        self.images, self.device, self.seed = images, device, seed
+        self.size = min(batch, images)
+        self.per_epoch = images // self.size
+        self._order: tuple[int, Tensor] = (-1, torch.empty(0))
+
+    def at(self, i: int) -> Tensor:
+        """Indices int64 [size] of step ``i``."""
+        epoch, position = divmod(i, self.per_epoch)
+        if self._order[0] != epoch:
+            rng = self.seed.at("epoch", epoch).generator()
+            self._order = epoch, torch.randperm(self.images, generator=rng).to(self.device)
+        return self._order[1][position * self.size : (position + 1) * self.size]
