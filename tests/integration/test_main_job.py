@@ -216,7 +216,23 @@ def test_a_run_over_its_time_limit_says_so_and_keeps_its_checkpoint(bench):
     assert list(bench.out.glob("*/*/*/weights.safetensors"))
 
 
-def test_show_draws_the_tasks_a_method_invents(bench):
-    bench("show", "umtra-maml", "--tasks", "2", "--to", "t.png")
-    assert (bench.folder / "t.png").read_bytes().startswith(b"\x89PNG")
+@pytest.mark.parametrize(
+    ("generator", "tiny"),
+    [("vae", TINY_VAE), ("gan", ("generator.channels=4", "generator.batch_size=1024"))],
+)
+def test_show_draws_what_a_method_invents(bench, generator, tiny):
+    method = f"lasium-oc-{generator}-maml"
+    for what in ("tasks", "strategies", "samples", "interpolations"):
+        bench("show", method, "--what", what, "--budget", "smoke", *tiny, "--count", "3")
+    drawn = {path.name: path.read_bytes() for path in bench.folder.glob("*.png")}
+    assert set(drawn) == {f"{method}{what}.png" for what in ("", "-strategies", "-samples", "-interpolations")}
+    assert all(picture.startswith(b"\x89PNG") for picture in drawn.values())
+    kind = {"vae": "vae", "gan": "msgan"}[generator]
+    trained = [path for path in (bench.out / "artifacts").glob(f"{kind}-*.safetensors") if "training" not in path.name]
+    assert len(trained) == 1, "one generator serves all pictures"
+
+
+def test_show_draws_the_tasks_of_a_method_without_a_generator(bench):
+    bench("show", "umtra-maml", "--tasks", "2", "--to", "t.svg")
+    assert b"<svg" in (bench.folder / "t.svg").read_bytes()
     assert "chance invents no tasks" in bench.error("show", "chance")
