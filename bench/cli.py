@@ -319,6 +319,48 @@ def show(
 
 
 @app.command()
+def inspect(
+    methods: Annotated[str, typer.Argument(help="Families, exact names or globs, comma-separated: lasium,'umtra-*'.")],
+    dataset: DatasetOption = None,
+    budget: BudgetOption = None,
+    seeds: Seeds = "0",
+    tasks: Annotated[int, typer.Option(min=2, help="How many tasks to measure.")] = 1000,
+    device: Device = "auto",
+    data_dir: DataDir = None,
+    out: Out = Path("runs"),
+    overrides: Overrides = None,
+) -> None:
+    """Measure what methods invent: collisions of true classes, queries near their own class, diversity, realism.
+
+    Generators are trained, or read from where 'bench run' keeps them; learners are not. The harness uses labels
+    to measure; no method sees them. Results lie beside the run records, and 'bench report' shows them.
+
+    Examples:
+
+      bench inspect umtra-maml
+
+      bench inspect lasium,umtra --dataset omniglot --data-dir DIR --budget quick --seeds 0,1
+    """
+    from bench.datasets.prepare import default_cache
+    from bench.inspection.inspect import inspect as inspect_methods
+    from bench.progress import Reporter
+    from bench.reporting.inspections import sections
+    from bench.reporting.terminal import inspection_table
+
+    request = _request(methods, dataset, None, seeds, budget, None, False, data_dir, out, overrides, device)
+    with Reporter() as reporter:
+        results = inspect_methods(request, tasks, default_cache(), reporter)
+    console = _console()
+    for section in sections([one.inspection for one in results if one.inspection is not None]):
+        console.print(inspection_table(section))
+    failed = [one for one in results if one.inspection is None]
+    for one in failed:
+        console.print(f"{one.run.name}, seed {one.run.seed}: {one.reason}", markup=False, soft_wrap=True)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
 def report(
     runs: Annotated[Path, typer.Option(help="Folder of run records.")] = Path("runs"),
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("reports"),

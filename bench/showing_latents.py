@@ -11,7 +11,6 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
 from torch import Tensor
 
 from bench.contracts import Generator, PosteriorEncoder
@@ -100,6 +99,8 @@ def strategy_sheet(latents: Mapping[str, Tensor], title: str = "") -> Figure:
 
 def project(latents: Mapping[str, Tensor]) -> tuple[dict[str, NDArray[np.float64]], tuple[float, float]]:
     """Latents [N, 1 + S, d] of every strategy -> [N, 1 + S, 2], and the shares of the variance of the two axes."""
+    from sklearn.decomposition import PCA  # takes a second to load
+
     drawn = {name: one.detach().cpu().double().numpy() for name, one in latents.items()}
     everything = np.concatenate([one.reshape(-1, one.shape[-1]) for one in drawn.values()])
     if everything.shape[1] == 1:  # a line has no second axis
