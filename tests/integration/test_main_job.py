@@ -216,20 +216,57 @@ def test_a_run_over_its_time_limit_says_so_and_keeps_its_checkpoint(bench):
     assert list(bench.out.glob("*/*/*/weights.safetensors"))
 
 
-@pytest.mark.parametrize(
-    ("generator", "tiny"),
-    [("vae", TINY_VAE), ("gan", ("generator.channels=4", "generator.batch_size=1024"))],
-)
-def test_show_draws_what_a_method_invents(bench, generator, tiny):
-    method = f"lasium-oc-{generator}-maml"
-    for what in ("tasks", "strategies", "samples", "interpolations"):
-        bench("show", method, "--what", what, "--budget", "smoke", *tiny, "--count", "3")
-    drawn = {path.name: path.read_bytes() for path in bench.folder.glob("*.png")}
-    assert set(drawn) == {f"{method}{what}.png" for what in ("", "-strategies", "-samples", "-interpolations")}
-    assert all(picture.startswith(b"\x89PNG") for picture in drawn.values())
-    kind = {"vae": "vae", "gan": "msgan"}[generator]
-    trained = [path for path in (bench.out / "artifacts").glob(f"{kind}-*.safetensors") if "training" not in path.name]
-    assert len(trained) == 1, "one generator serves all pictures"
+TINY_GAN = ("generator.channels=4", "generator.batch_size=1024")
+
+
+def test_show_draws_what_a_method_invents(bench):
+    options = ("--budget", "smoke", "--count", "3")
+    for what in ("strategies", "samples"):
+        bench("show", "lasium-oc-vae-maml", "--what", what, *options, *TINY_VAE)
+    bench("show", "lasium-n-gan-maml", "--what", "interpolations", "--to", "line.pdf", *options, *TINY_GAN)
+    drawn = {path.name: path.read_bytes() for path in bench.folder.iterdir() if path.is_file()}
+    assert set(drawn) == {"lasium-oc-vae-maml-strategies.png", "lasium-oc-vae-maml-samples.png", "line.pdf"}
+    assert [name for name, picture in drawn.items() if not picture.startswith((b"\x89PNG", b"%PDF"))] == []
+    assert len(list((bench.out / "artifacts").glob("vae-*.safetensors"))) == 1, "one VAE serves both pictures"
+
+
+def test_inspect_measures_what_methods_invent_and_the_report_shows_it(bench):
+    request = (
+        *("inspect", "umtra-maml,lasium-ro-*-protonet,supervised-protonet,chance", "--budget", "smoke"),
+        *("--tasks", "40", *TINY, "generator.channels=4", "generator.batch_size=1024"),
+    )
+    first = bench(*request)
+    assert "chance invents no tasks: skipped" in first.stderr
+    for title in ("UMTRA-MAML", "LASIUM-RO-VAE-ProtoNets", "LASIUM-RO-GAN-ProtoNets", "Supervised ProtoNets"):
+        assert title in first.stdout
+    assert "no class begins with a real image): LASIUM-RO-GAN-ProtoNets" in first.stdout
+    files = {path.parent.parent.name.split(",")[0]: path for path in bench.out.glob("*/*/*/inspect.json")}
+    found = {name: json.loads(path.read_text()) for name, path in files.items()}
+    assert set(found) == {"umtra-maml", "lasium-ro-vae-protonet", "lasium-ro-gan-protonet", "supervised-protonet"}
+    assert len(list((bench.out / "artifacts").glob("embedding-*.safetensors"))) == 1
+    assert {one["ruler"]["iterations"] for one in found.values()} == {10}
+    assert {name for name, one in found.items() if one["collisions"] is None} == {"lasium-ro-gan-protonet"}
+    assert {name for name, one in found.items() if one["frechet"]["generator"] is not None} == {
+        "lasium-ro-vae-protonet",
+        "lasium-ro-gan-protonet",
+    }
+    assert found["supervised-protonet"]["collisions"]["possible"] == 0
+    before = {path: path.stat().st_mtime_ns for path in files.values()}
+    assert bench(*request).stdout == first.stdout
+    assert {path: path.stat().st_mtime_ns for path in before} == before, "what is there is not measured again"
+
+    bench("run", "--methods", "chance", "--no-references", "--budget", "smoke", *TINY)
+    bench("report", "--format", "md,csv")
+    assert "What the methods invent" in (bench.folder / "reports" / "leaderboard.md").read_text()
+    assert len(pd.read_csv(bench.folder / "reports" / "inspections.csv")) == 4
+
+
+def test_inspect_one_failing_method_stops_no_other(bench):
+    options = ("--budget", "smoke", "--tasks", "5", *TINY, "dataset.size=30", "dataset.drawings=8")
+    result = bench("inspect", "lasium-ro-vae-maml,umtra-maml", *options, code=1)
+    assert "lasium-ro-vae-maml" in result.stdout
+    assert "sides divisible by 4" in result.stdout
+    assert [path.parent.parent.name.split(",")[0] for path in bench.out.glob("*/*/*/inspect.json")] == ["umtra-maml"]
 
 
 def test_show_draws_the_tasks_of_a_method_without_a_generator(bench):
