@@ -106,8 +106,8 @@ def inspection_table(section: Section) -> Rich:
     page = Rich.grid(padding=(0, 0, 1, 0))
     page.add_column()
     found = Rich(title=Text(f"{HEADING}. {section.title}", style="bold"), title_justify="left")
-    for column in section.columns:
-        found.add_column(Text(column), overflow="fold")
+    for number, column in enumerate(section.columns):
+        found.add_column(Text(column), overflow="fold", min_width=None if number else 24)
     for row in section.rows:
         found.add_row(*(Text(cell) for cell in row))
     page.add_row(found)

@@ -40,18 +40,12 @@ RUN = ("run", "--methods", "umtra", "--no-references", "--budget", "smoke", *TIN
         (("tasks", "export", "t.parquet", "--split", "tset"), "Did you mean 'test'?"),
         (("show", "pixels"), "invents no tasks"),
         (("inspect", "chance,pixels"), "chance, pixels invent no tasks; choose a method that does"),
-        (("inspect", "umtr-maml"), "unknown method 'umtr-maml'. Did you mean 'umtra-maml'?"),
-        (("inspect", "umtra-maml", "method.mask=2"), "umtra: mask must be between 0 and 1, not 2"),
-        (("inspect", "umtra-maml", "--seeds", "one"), "--seeds takes whole numbers separated by commas"),
-        (("show", "umtr-maml"), "unknown method 'umtr-maml'. Did you mean 'umtra-maml'?"),
         (("show", "umtra-maml", "--what", "sample"), "unknown picture 'sample'. Did you mean 'samples'?"),
         (("show", "lasium-ro-vae-maml", "--to", "x.gifx"), "cannot draw to x.gifx: its ending must be one of"),
         (
             ("show", "umtra-maml", "--what", "samples"),
             "umtra-maml has no generator, so it has no samples; methods with",
         ),
-        (("show", "umtra-maml", "--what", "interpolations"), "for example 'lasium-n-vae-maml'"),
-        (("show", "umtra-maml", "--what", "strategies"), "umtra-maml does not sample latents in several ways"),
     ],
 )
 def test_mistyped_arguments(bench, arguments, expected):
