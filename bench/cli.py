@@ -277,35 +277,89 @@ def prepare(
 @app.command()
 def show(
     method: Annotated[str, typer.Argument(help="An exact name from 'bench list methods'.")],
+    what: Annotated[str, typer.Option(help="tasks, strategies, samples or interpolations.")] = "tasks",
     dataset: DatasetOption = None,
     budget: BudgetOption = None,
-    seed: Annotated[int, typer.Option(help="Training seed of the generator, and of the tasks drawn.")] = 0,
-    tasks: Annotated[int, typer.Option(min=1, max=64, help="How many tasks.")] = 4,
+    seed: Annotated[int, typer.Option(help="Training seed of the generator, and of what is drawn.")] = 0,
+    count: Annotated[
+        int | None,
+        typer.Option("--count", "--tasks", min=1, max=256, help="How many tasks, latents a class, images or rows."),
+    ] = None,
     device: Device = "auto",
     data_dir: DataDir = None,
     out: Out = Path("runs"),
     to: Annotated[Path | None, typer.Option(help="Picture to write (.png, .pdf or .svg).")] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Draw the tasks that a method invents, support and query marked.
+    """Draw what a method invents: its tasks, support and query marked, or its generator.
+
+    strategies: latents of the same classes, drawn in every way the method knows. samples: images of the prior,
+    and reconstructions. interpolations: images along straight lines in latent space.
 
     Examples:
 
       bench show umtra-maml
 
       bench show lasium-ro-vae-maml --dataset omniglot --data-dir DIR --to tasks.png
+
+      bench show lasium-ro-vae-maml --what strategies
     """
     from bench.datasets.prepare import default_cache
+    from bench.picturing import check, picture
     from bench.progress import Reporter
-    from bench.session import invent_tasks
-    from bench.showing import save_task_sheet
+    from bench.showing import check_ending, save
 
+    check(what)
+    name = method if what == "tasks" else f"{method}-{what}"
+    path = to or Path(f"{name}.png")
+    check_ending(path)
     request = _request(method, dataset, None, str(seed), budget, None, False, data_dir, out, overrides, device)
-    path = to or Path(f"{method}.png")
     with Reporter() as reporter:
-        name, invented = invent_tasks(request, tasks, default_cache(), reporter)
-    save_task_sheet(invented, path, title=name)
+        drawn = picture(request, what, count, default_cache(), reporter)
+    save(drawn, path)
     _console().print(f"wrote {path}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def inspect(
+    methods: Annotated[str, typer.Argument(help="Families, exact names or globs, comma-separated: lasium,'umtra-*'.")],
+    dataset: DatasetOption = None,
+    budget: BudgetOption = None,
+    seeds: Seeds = "0",
+    tasks: Annotated[int, typer.Option(min=2, help="How many tasks to measure.")] = 1000,
+    device: Device = "auto",
+    data_dir: DataDir = None,
+    out: Out = Path("runs"),
+    overrides: Overrides = None,
+) -> None:
+    """Measure what methods invent: collisions of true classes, queries near their own class, diversity, realism.
+
+    Generators are trained, or read from where 'bench run' keeps them; learners are not. The harness uses labels
+    to measure; no method sees them. Results lie beside the run records, and 'bench report' shows them.
+
+    Examples:
+
+      bench inspect umtra-maml
+
+      bench inspect lasium,umtra --dataset omniglot --data-dir DIR --budget quick --seeds 0,1
+    """
+    from bench.datasets.prepare import default_cache
+    from bench.inspection.inspect import inspect as inspect_methods
+    from bench.progress import Reporter
+    from bench.reporting.inspections import sections
+    from bench.reporting.terminal import inspection_table
+
+    request = _request(methods, dataset, None, seeds, budget, None, False, data_dir, out, overrides, device)
+    with Reporter() as reporter:
+        results = inspect_methods(request, tasks, default_cache(), reporter)
+    console = _console()
+    for section in sections([one.inspection for one in results if one.inspection is not None]):
+        console.print(inspection_table(section))
+    failed = [one for one in results if one.inspection is None]
+    for one in failed:
+        console.print(f"{one.run.name}, seed {one.run.seed}: {one.reason}", markup=False, soft_wrap=True)
+    if failed:
+        raise typer.Exit(1)
 
 
 @app.command()

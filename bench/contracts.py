@@ -208,6 +208,40 @@ class ShowsSamples(Protocol):
         ...
 
 
+@runtime_checkable
+class SamplingMethod(Protocol):
+    """Optional: a method that meta-trains on tasks of a sampler, and hands that sampler out to be looked at."""
+
+    def sampler(self, images: UnlabelledImages | LabelledImages, context: Context) -> TaskSampler:
+        """The sampler that ``fit`` would train on, its generator or encoder trained or read from the store."""
+        ...
+
+
+@runtime_checkable
+class LatentSampler(Protocol):
+    """Optional: a task sampler that makes its classes in the latent space of a generator, in one of several ways.
+
+    A sampler over a generator that has one way only may offer ``generator`` alone.
+    """
+
+    @property
+    def generator(self) -> Generator:
+        """What decodes the latents."""
+        ...
+
+    @property
+    def strategies(self) -> Sequence[str]:
+        """The names of the ways."""
+        ...
+
+    def latents(self, n: int, spec: TaskSpec, strategy: str, rng: torch.Generator) -> Tensor:
+        """The latents of ``n`` tasks [n, N, K + Q, d], those of a class after its anchor.
+
+        Equal states of ``rng`` give equal anchors, whatever the strategy.
+        """
+        ...
+
+
 ProgressCallback = Callable[[str, int, int, Mapping[str, float]], None]
 """``progress(stage, done, total, metrics)``; cheap, throttled by the caller, never required."""
 

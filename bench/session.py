@@ -11,16 +11,14 @@ from pathlib import Path
 
 from bench import config
 from bench import run as running
-from bench.artifacts import ArtifactStore, content_key
-from bench.checkpoint import Checkpoint
-from bench.contracts import Budget, Context, Tasks, TaskSpec
+from bench.artifacts import content_key
+from bench.contracts import Budget, TaskSpec
 from bench.errors import BenchError
 from bench.executors import executor
 from bench.plan import PlannedRun, Request, planned_runs, run_configs
 from bench.progress import Reporter
 from bench.records import RunRecord
 from bench.run import Job
-from bench.seeds import Seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,29 +70,6 @@ def prepare(request: Request, cache: Path, reporter: Reporter, workers: int = 1)
         for run in runs
     )
     return Session(tuple(runs), manifests, jobs)
-
-
-def invent_tasks(request: Request, count: int, cache: Path, reporter: Reporter) -> tuple[str, Tasks]:
-    """``count`` tasks as the first method of ``request`` makes them for meta-training, and that method's name."""
-    one = run_configs(request)[0]
-    device = running.resolve_device(request.device)
-    method = config.build(one.values["method"], one.values)
-    if not hasattr(method, "sampler"):
-        raise BenchError(f"{one.method_name} invents no tasks; 'bench show' takes methods such as 'umtra-maml'")
-    dataset = running.open_dataset(one.values, cache, reporter)
-    planned = planned_runs([one], dataset.content_hash, request.seeds, request.out)[0]
-    budget = Budget(**one.values["budget"])
-    context = Context(
-        seed=Seed(planned.seed),
-        device=device,
-        budget=budget,
-        artifacts=ArtifactStore(request.out / "artifacts"),
-        checkpoint=Checkpoint(planned.folder / "weights.safetensors", budget.checkpoint_seconds),
-        progress=reporter,
-    )
-    sampler = method.sampler(running.training_images(planned, dataset, device), context)
-    rng = Seed(planned.seed).at("show").generator(device)
-    return one.title, sampler.sample(count, TaskSpec(**one.values["train"]), rng)
 
 
 def execute(session: Session, reporter: Reporter, workers: int = 1) -> list[Outcome]:

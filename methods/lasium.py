@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
@@ -116,8 +116,8 @@ class Lasium:
 
 @dataclass
 class LasiumSampler:
-    """A :class:`bench.contracts.TaskSampler`. T tasks, N way, S = K + Q - 1 samples beside the anchor, d
-    latent.
+    """A :class:`bench.contracts.TaskSampler` and :class:`bench.contracts.LatentSampler`. T tasks, N way,
+    S = K + Q - 1 samples beside the anchor, d latent.
 
     posterior: mean and standard deviation [n, d] of every unlabelled image, or None for anchors from the
     prior.
@@ -166,6 +166,17 @@ class LasiumSampler:
         if self.recipe.query_shift:
             query = random_shift(query.flatten(0, 2), self.recipe.query_shift, rng).view_as(query)
         return Tasks(support, query)
+
+    @property
+    def strategies(self) -> tuple[str, ...]:
+        """What :meth:`latents` takes."""
+        return STRATEGIES
+
+    def latents(self, n: int, spec: TaskSpec, strategy: str, rng: torch.Generator) -> Tensor:
+        """Anchors and in-class latents of ``n`` tasks [n, N, K + Q, d]; the anchors are drawn first."""
+        index, z = self._anchors(n, spec.way, rng)
+        other = replace(self, recipe=replace(self.recipe, strategy=strategy))
+        return torch.cat([z[:, :, None], other._in_class(index, z, spec.shot + spec.query - 1, rng)], dim=2)
 
     def _in_class(self, index: Tensor | None, z: Tensor, extra: int, rng: torch.Generator) -> Tensor:
         """Anchors [T, N, d] -> S = ``extra`` more latents of each class [T, N, S, d]."""

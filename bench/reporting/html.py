@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from bench.leaderboard.table import Leaderboard
+from bench.reporting.inspections import Section
 from bench.reporting.rendering import environment, view
 
 
-def html(leaderboard: Leaderboard, figures: Mapping[str, bytes]) -> str:
-    """``figures``: file name -> PNG."""
+def html(leaderboard: Leaderboard, figures: Mapping[str, bytes], invented: Sequence[Section] = ()) -> str:
+    """``figures``: file name -> PNG. ``invented``: what the methods invent; may be empty."""
     embedded = {name: f"data:image/png;base64,{base64.b64encode(png).decode()}" for name, png in figures.items()}
-    return environment(autoescape=True).get_template("report.html.j2").render(**view(leaderboard), figures=embedded)
+    template = environment(autoescape=True).get_template("report.html.j2")
+    return template.render(**view(leaderboard), figures=embedded, invented=invented)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from bench.leaderboard.table import Leaderboard
+from bench.reporting.inspections import Section
 from bench.reporting.rendering import environment, view
 
 
-def markdown(leaderboard: Leaderboard, figures: Mapping[str, str]) -> str:
-    """``figures``: file name -> address to link to; may be empty."""
+def markdown(leaderboard: Leaderboard, figures: Mapping[str, str], invented: Sequence[Section] = ()) -> str:
+    """``figures``: file name -> address to link to; may be empty. ``invented``: what the methods invent, likewise."""
     jinja = environment(autoescape=False)
     jinja.filters["md"] = escape
-    return jinja.get_template("report.md.j2").render(**view(leaderboard), figures=figures)
+    return jinja.get_template("report.md.j2").render(**view(leaderboard), figures=figures, invented=invented)
 
 
 def escape(text: str) -> str:

@@ -11,12 +11,13 @@ from pathlib import Path
 from bench.arrangement import arrangement, arrangements
 from bench.errors import BenchError, did_you_mean
 from bench.files import replacing, write_text
+from bench.inspection.records import Inspection
 from bench.leaderboard import loading
 from bench.leaderboard.arranged import Arranged, arrange
 from bench.leaderboard.loading import Frames
 from bench.leaderboard.table import Leaderboard, build
 from bench.reporting import arranged as experiments
-from bench.reporting import csv
+from bench.reporting import csv, inspections
 from bench.reporting.html import html
 from bench.reporting.latex import latex
 from bench.reporting.markdown import markdown
@@ -29,9 +30,9 @@ def write_report(
 ) -> list[Path]:
     """Write the leaderboard of all runs below ``outs`` to the folder ``reports``; returns the files.
 
-    ``leaderboard.md``, ``.html`` (one file with its figures inside), ``.tex`` and ``.csv``, ``runs.csv``
-    and, for ``png``, ``figures/``; beside them the same for every experiment of which there are runs, under its
-    name and in the arrangement of its paper. ``experiment``: only that one, on whatever dataset it was run.
+    ``leaderboard.md``, ``.html`` (one file with its figures inside), ``.tex`` and ``.csv``, ``runs.csv``,
+    ``inspections.csv`` where something was inspected and, for ``png``, ``figures/``; beside them the same for every
+    experiment of which there are runs, under its name and in the arrangement of its paper. ``experiment``: only that one, on whatever dataset it was run.
     Raises BenchError for an unknown format, where no run is finished, and where the folder cannot be written to.
     """
     _check(formats)
@@ -45,7 +46,10 @@ def write_report(
         if arranged is None:
             raise BenchError(f"no run of experiment {name!r} among these; make some with bench run --experiment {name}")
         return write_arranged(arranged, reports, formats)
-    written = write(frames, build(frames), reports, formats)
+    inspected, problems = inspections.load(outs)
+    leaderboard = build(frames)
+    leaderboard = replace(leaderboard, problems=(*leaderboard.problems, *problems))
+    written = write(frames, leaderboard, reports, formats, inspected)
     for one in arrangements():
         arranged = arrange(one, frames)
         if arranged is not None:
@@ -83,9 +87,16 @@ def write_arranged(arranged: Arranged, reports: Path, formats: Collection[str] =
     return written
 
 
-def write(frames: Frames, leaderboard: Leaderboard, reports: Path, formats: Collection[str] = FORMATS) -> list[Path]:
-    """As :func:`write_report`, for frames that are read already."""
+def write(
+    frames: Frames,
+    leaderboard: Leaderboard,
+    reports: Path,
+    formats: Collection[str] = FORMATS,
+    inspected: Sequence[Inspection] = (),
+) -> list[Path]:
+    """As :func:`write_report`, for frames and inspections that are read already."""
     _check(formats)
+    invented = inspections.sections(inspected)
     pictures: dict[str, bytes] = {}
     if {"html", "png"} & set(formats):
         # Imported here: the other formats need no matplotlib, which takes a second to load.
@@ -99,14 +110,16 @@ def write(frames: Frames, leaderboard: Leaderboard, reports: Path, formats: Coll
     texts: dict[str, str] = {}
     if "md" in formats:
         links = {name: f"figures/{name}" for name in pictures} if "png" in formats else {}
-        texts["leaderboard.md"] = markdown(leaderboard, links)
+        texts["leaderboard.md"] = markdown(leaderboard, links, invented)
     if "html" in formats:
-        texts["leaderboard.html"] = html(leaderboard, pictures)
+        texts["leaderboard.html"] = html(leaderboard, pictures, invented)
     if "tex" in formats:
         texts["leaderboard.tex"] = latex(leaderboard)
     if "csv" in formats:
         texts["leaderboard.csv"] = csv.scores(leaderboard)
         texts["runs.csv"] = csv.runs(frames)
+        if inspected:
+            texts["inspections.csv"] = inspections.csv(inspected)
     written = []
     for name, text in texts.items():
         write_text(reports / name, text)

@@ -12,6 +12,7 @@ from bench.leaderboard.compare import Comparison
 from bench.leaderboard.gate import GateRow
 from bench.leaderboard.table import Leaderboard
 from bench.reporting import layout
+from bench.reporting.inspections import HEADING, Section
 
 _COLOURS = {"OK": "green", "WORSE": "bold red", "MISSING": "bold yellow", "NEW": "cyan"}
 
@@ -98,6 +99,21 @@ def gate_table(rows: Sequence[GateRow]) -> Rich:
         ]
         found.add_row(Text(row.verdict, style=_COLOURS[row.verdict]), *(Text(cell) for cell in cells))
     return found
+
+
+def inspection_table(section: Section) -> Rich:
+    """What methods invent, and how to read it."""
+    page = Rich.grid(padding=(0, 0, 1, 0))
+    page.add_column()
+    found = Rich(title=Text(f"{HEADING}. {section.title}", style="bold"), title_justify="left")
+    for number, column in enumerate(section.columns):
+        found.add_column(Text(column), overflow="fold", min_width=None if number else 24)
+    for row in section.rows:
+        found.add_row(*(Text(cell) for cell in row))
+    page.add_row(found)
+    for line in section.lines:
+        page.add_row(Text(line, style="dim"))
+    return page
 
 
 def _grid(title: str, grid: layout.Grid) -> Rich:

@@ -7,7 +7,7 @@ from PIL import Image
 
 from bench.contracts import Tasks
 from bench.errors import BenchError
-from bench.showing import QUERY_COLOUR, SUPPORT_COLOUR, save_task_sheet, task_sheet
+from bench.showing import QUERY_COLOUR, SUPPORT_COLOUR, save, task_sheet
 
 
 def tasks(channels: int, count: int = 3) -> Tasks:
@@ -40,10 +40,10 @@ def test_every_image_is_drawn_in_the_frame_of_its_role(channels):
 
 
 def test_the_file_is_an_image_and_its_ending_is_checked(tmp_path):
-    save_task_sheet(tasks(1), tmp_path / "new" / "tasks.png", "umtra")
+    save(task_sheet(tasks(1), "umtra"), tmp_path / "new" / "tasks.png")
     with Image.open(tmp_path / "new" / "tasks.png") as image:
         assert min(image.size) > 200
     with pytest.raises(BenchError, match=r"cannot draw to .*tasks\.gifx: its ending must be one of .*png"):
-        save_task_sheet(tasks(1), tmp_path / "tasks.gifx")
+        save(task_sheet(tasks(1)), tmp_path / "tasks.gifx")
     with pytest.raises(BenchError, match="1 or 3 channels can be drawn, not of 2"):
         task_sheet(tasks(2))

@@ -39,6 +39,13 @@ RUN = ("run", "--methods", "umtra", "--no-references", "--budget", "smoke", *TIN
         (("tasks", "verify", "none.parquet"), "cannot read none.parquet: no such file"),
         (("tasks", "export", "t.parquet", "--split", "tset"), "Did you mean 'test'?"),
         (("show", "pixels"), "invents no tasks"),
+        (("inspect", "chance,pixels"), "chance, pixels invent no tasks; choose a method that does"),
+        (("show", "umtra-maml", "--what", "sample"), "unknown picture 'sample'. Did you mean 'samples'?"),
+        (("show", "lasium-ro-vae-maml", "--to", "x.gifx"), "cannot draw to x.gifx: its ending must be one of"),
+        (
+            ("show", "umtra-maml", "--what", "samples"),
+            "umtra-maml has no generator, so it has no samples; methods with",
+        ),
     ],
 )
 def test_mistyped_arguments(bench, arguments, expected):

@@ -216,7 +216,56 @@ def test_a_run_over_its_time_limit_says_so_and_keeps_its_checkpoint(bench):
     assert list(bench.out.glob("*/*/*/weights.safetensors"))
 
 
-def test_show_draws_the_tasks_a_method_invents(bench):
-    bench("show", "umtra-maml", "--tasks", "2", "--to", "t.png")
-    assert (bench.folder / "t.png").read_bytes().startswith(b"\x89PNG")
+UNTRAINED = ("budget.generator_epochs=0", "generator.channels=4")
+
+
+def test_show_draws_what_a_method_invents(bench):
+    options = ("--budget", "smoke", "--count", "3", *UNTRAINED)
+    bench("show", "lasium-oc-vae-maml", "--what", "strategies", *options)
+    bench("show", "lasium-oc-vae-maml", "--what", "samples", *options)
+    bench("show", "lasium-n-gan-maml", "--what", "interpolations", "--to", "line.pdf", *options)
+    drawn = {path.name: path.read_bytes() for path in bench.folder.iterdir() if path.is_file()}
+    assert set(drawn) == {"lasium-oc-vae-maml-strategies.png", "lasium-oc-vae-maml-samples.png", "line.pdf"}
+    assert [name for name, picture in drawn.items() if not picture.startswith((b"\x89PNG", b"%PDF"))] == []
+    assert len(list((bench.out / "artifacts").glob("vae-*.safetensors"))) == 1, "one VAE serves both pictures"
+
+
+def test_inspect_measures_what_methods_invent(bench):
+    request = (
+        *("inspect", "umtra-maml,lasium-ro-*-protonet,supervised-protonet,chance", "--budget", "smoke"),
+        *("--tasks", "40", *UNTRAINED),
+    )
+    first = bench(*request)
+    assert "chance invents no tasks: skipped" in first.stderr
+    for title in ("UMTRA-MAML", "LASIUM-RO-VAE-ProtoNets", "LASIUM-RO-GAN-ProtoNets", "Supervised ProtoNets"):
+        assert title in first.stdout
+    assert "no class begins with a real image): LASIUM-RO-GAN-ProtoNets" in first.stdout
+    files = {path.parent.parent.name.split(",")[0]: path for path in bench.out.glob("*/*/*/inspect.json")}
+    found = {name: json.loads(path.read_text()) for name, path in files.items()}
+    assert set(found) == {"umtra-maml", "lasium-ro-vae-protonet", "lasium-ro-gan-protonet", "supervised-protonet"}
+    assert len(list((bench.out / "artifacts").glob("embedding-*.safetensors"))) == 1
+    assert {one["ruler"]["iterations"] for one in found.values()} == {10}
+    assert {name for name, one in found.items() if one["collisions"] is None} == {"lasium-ro-gan-protonet"}
+    assert {name for name, one in found.items() if one["frechet"]["generator"] is not None} == {
+        "lasium-ro-vae-protonet",
+        "lasium-ro-gan-protonet",
+    }
+    assert found["supervised-protonet"]["collisions"]["certain"] == 0
+    before = {path: path.stat().st_mtime_ns for path in files.values()}
+    assert bench(*request).stdout == first.stdout
+    assert {path: path.stat().st_mtime_ns for path in before} == before, "what is there is not measured again"
+
+
+def test_one_method_that_cannot_be_inspected_stops_no_other(bench):
+    impossible = ("method.eps_sq=1e9", "method.max_retries=3")
+    result = bench(
+        "inspect", "lasium-ro-gan-maml,umtra-maml", "--budget", "smoke", "--tasks", "5", *UNTRAINED, *impossible, code=1
+    )
+    assert "lasium: no anchor set was accepted" in result.stdout
+    assert [path.parent.parent.name for path in bench.out.glob("*/*/*/inspect.json")] == ["umtra-maml"]
+
+
+def test_show_draws_the_tasks_of_a_method_without_a_generator(bench):
+    bench("show", "umtra-maml", "--tasks", "2", "--to", "t.svg")
+    assert b"<svg" in (bench.folder / "t.svg").read_bytes()
     assert "chance invents no tasks" in bench.error("show", "chance")

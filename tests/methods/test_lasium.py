@@ -12,7 +12,7 @@ from helpers_methods import FakeGenerator, FakeVAE, Given, RecordingLearner, log
 
 from bench.backbones import Conv4
 from bench.checkpoint import Checkpoint
-from bench.contracts import TaskSampler, TaskSpec
+from bench.contracts import LatentSampler, TaskSampler, TaskSpec
 from bench.datasets.images import LabelledImages
 from bench.errors import BenchError
 from bench.learners.protonet import ProtoNet
@@ -422,3 +422,20 @@ def test_images_that_do_not_fit_are_refused(tmp_path):
         sampler_of(tmp_path, images=make_images(shape=(3, 8, 8)))
     with pytest.raises(BenchError, match="4 images are too few for 5-way tasks"):
         sampler_of(tmp_path, images=make_images(4)).sample(1, TaskSpec(5, 1, 1), rng())
+
+
+# ---------------------------------------------------------------- latents, to look at
+
+
+@pytest.mark.parametrize("generator", [FakeGenerator(), FakeVAE()])
+def test_the_latents_of_a_strategy_are_those_its_tasks_are_decoded_from(tmp_path, generator):
+    spec = TaskSpec(4, 1, 5)
+    shown = sampler_of(tmp_path, generator, strategy="n")
+    assert isinstance(shown, LatentSampler)
+    assert list(shown.strategies) == ["n", "ro", "oc"]
+    drawn = {strategy: shown.latents(3, spec, strategy, rng()) for strategy in shown.strategies}
+    for strategy, latents in drawn.items():
+        own = sampler_of(tmp_path, generator, strategy=strategy)
+        assert torch.equal(latents[:, :, 0], drawn["n"][:, :, 0]), "the anchors are the same for every strategy"
+        torch.testing.assert_close(latents_of(own.sample(3, spec, rng()))[:, :, 1:].float(), latents[:, :, 1:])
+    assert shown.recipe.strategy == "n"

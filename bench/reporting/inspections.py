@@ -1,0 +1,164 @@
+"""The section "What the methods invent": measurements of ``bench inspect``, as plain text for every format."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
+
+from bench.errors import BenchError
+from bench.inspection.records import Inspection, Space, inspection_files, read_inspection
+from bench.leaderboard.columns import DASH
+
+HEADING = "What the methods invent"
+REAL = "True classes (with labels)"
+
+COLUMNS = (
+    *("method", "seeds", "collisions %", "own class nearest %, pixels", "own class nearest %, embedding"),
+    *("diversity, pixels", "diversity, embedding", "Fréchet, queries", "Fréchet, generator"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One table: measurements that compare with each other."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    lines: tuple[str, ...]
+    """How to read each number, and with what it was measured."""
+
+
+def load(outs: Path | Sequence[Path]) -> tuple[list[Inspection], list[str]]:
+    """Every inspection below the folders, and a sentence for each damaged file."""
+    found, problems = [], []
+    for out in [outs] if isinstance(outs, Path) else outs:
+        for path in inspection_files(out):
+            try:
+                found.append(read_inspection(path))
+            except BenchError as error:
+                problems.append(str(error).replace(f"{out}/", ""))
+    return found, problems
+
+
+def sections(inspections: Sequence[Inspection]) -> tuple[Section, ...]:
+    """A table for each dataset, shape and number of tasks, and embedding; a row for each method and budget."""
+    tables: dict[tuple[Any, ...], list[Inspection]] = defaultdict(list)
+    for one in inspections:
+        shape = (one.way, one.shot, one.query, one.tasks, one.frechet.images)
+        tables[one.dataset, one.dataset_hash, shape, one.ruler.iterations, one.ruler.key].append(one)
+    return tuple(_section(tables[key]) for key in sorted(tables))
+
+
+def csv(inspections: Sequence[Inspection]) -> str:
+    """One line per inspection at full precision; shares are fractions."""
+    frame = pd.json_normalize([asdict(one) for one in _ordered(inspections)], sep="_")
+    return str(frame.to_csv(index=False, lineterminator="\n"))
+
+
+def _ordered(inspections: Sequence[Inspection]) -> list[Inspection]:
+    return sorted(inspections, key=lambda one: (one.dataset, one.method, one.budget, one.seed, one.key))
+
+
+def _section(inspections: Sequence[Inspection]) -> Section:
+    rows: dict[tuple[str, str, str], list[Inspection]] = defaultdict(list)
+    for one in _ordered(inspections):
+        rows[one.method, one.title, one.budget].append(one)
+    several = len({budget for _, _, budget in rows}) > 1
+    first = inspections[0]
+    real = (
+        *(REAL, DASH, _percent(0.0), _percent(first.pixels.nearest_real), _percent(first.embedding.nearest_real)),
+        *("1.00", "1.00", _distance(first.frechet.floor), DASH),
+    )
+    return Section(
+        title=f"{first.dataset}: {first.tasks} invented tasks, {first.way}-way {first.shot}-shot, "
+        f"{first.query} queries per class",
+        columns=COLUMNS,
+        rows=(
+            real,
+            *(_row(title + (f" ({budget})" if several else ""), seeds) for (_, title, budget), seeds in rows.items()),
+        ),
+        lines=_lines(inspections),
+    )
+
+
+def _row(label: str, seeds: Sequence[Inspection]) -> tuple[str, ...]:
+    spaces: tuple[Callable[[Inspection], Space], ...] = (lambda one: one.pixels, lambda one: one.embedding)
+    return (
+        label,
+        ", ".join(str(one.seed) for one in seeds),
+        _collisions(seeds),
+        *(_mean([space(one).nearest for one in seeds], _percent) for space in spaces),
+        *(_mean([space(one).diversity for one in seeds], lambda value: f"{value:.2f}") for space in spaces),
+        _mean([one.frechet.queries for one in seeds], _distance),
+        _mean([one.frechet.generator for one in seeds], _distance),
+    )
+
+
+def _collisions(seeds: Sequence[Inspection]) -> str:
+    """Tasks of all seeds together, and Wilson's 95 % interval, which is also right near 0."""
+    found = [one.collisions for one in seeds if one.collisions is not None]
+    if len(found) < len(seeds):
+        return DASH
+    tasks = sum(one.tasks for one in seeds)
+    certain, possible = sum(one.certain for one in found), sum(one.possible for one in found)
+    low, high = (
+        binomtest(count, tasks).proportion_ci(method="wilson")[end] for end, count in enumerate((certain, possible))
+    )
+    share = _percent(certain / tasks) + (f"–{_percent(possible / tasks)}" if possible > certain else "")
+    return f"{share} ({_percent(low)} to {_percent(high)})"
+
+
+def _mean(values: Sequence[float | None], text: Callable[[float], str]) -> str:
+    """The mean over seeds, and their standard deviation where there are several; a dash where one is missing."""
+    known = [value for value in values if value is not None]
+    if not known or len(known) < len(values):
+        return DASH
+    spread = f" ± {text(float(np.std(known, ddof=1)))}" if len(known) > 1 else ""
+    return text(float(np.mean(known))) + spread
+
+
+def _lines(inspections: Sequence[Inspection]) -> tuple[str, ...]:
+    first = inspections[0]
+    chance = {one.collisions.chance for one in inspections if one.collisions is not None}
+    uniform = f" {first.way} images drawn uniformly collide in {_percent(max(chance))} % of tasks." if chance else ""
+    reasons: dict[str, list[str]] = defaultdict(list)
+    for one in _ordered(inspections):
+        if one.no_collisions is not None and one.title not in reasons[one.no_collisions]:
+            reasons[one.no_collisions].append(one.title)
+    unclear = sum(one.collisions.ambiguous for one in inspections if one.collisions is not None)
+    copies = (
+        f" {unclear} of the classes began with an image that is in several true classes, pixel for pixel; a range "
+        "counts the tasks that collide in any case and those that may."
+        if unclear
+        else ""
+    )
+    return (
+        "Collisions: the share of tasks in which two classes began with real images of one true class, so that one "
+        "label stands for another. In brackets the 95 % interval over tasks (Wilson)." + uniform + copies,
+        *(f"No share of collisions ({reason}): {', '.join(titles)}." for reason, titles in reasons.items()),
+        f"Own class nearest: the share of query images that lie nearer to the mean of their own class's support than "
+        f"to that of any of the other {first.way - 1}; guessing gives {_percent(1 / first.way)}.",
+        "Diversity: the mean distance between two query images of one class, over the same for true classes. Below 1 "
+        "the images of a class are more alike than real ones.",
+        f"Fréchet distance (the formula of Heusel et al. 2017, in the embedding named below, so comparable within this "
+        f"table only): between {first.frechet.images} real images and as many query images, or images of the "
+        f"generator's prior. In the row of true classes: between two halves of the real images, the least to hope for.",
+        f"Embedding: {first.ruler}. Methods never see it, nor any label.",
+        "± between seeds is a standard deviation over training seeds.",
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f}"
+
+
+def _distance(value: float) -> str:
+    return f"{value:.3g}"

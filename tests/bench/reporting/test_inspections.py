@@ -1,0 +1,145 @@
+"""The section "What the methods invent" in every format that has it, and reports without it."""
+
+import dataclasses
+import io
+import re
+
+import pandas as pd
+import pytest
+from rich.console import Console
+from scipy.stats import binomtest
+from synthetic_runs import write_run
+from test_reports import NASTY, Page
+
+from bench.inspection.records import Collisions, Frechet, Inspection, Ruler, Space, write_inspection
+from bench.reporting.inspections import HEADING, load, sections
+from bench.reporting.report import write_report
+from bench.reporting.terminal import inspection_table
+
+RULER = Ruler("e" * 64, "ProtoNets", "conv4-strided", 256, 20, 1, 1, 300, 0)
+FOUND = Inspection(
+    key="a" * 64,
+    method="alpha-one",
+    title="ALPHA-ONE",
+    dataset="omniglot",
+    dataset_hash="d" * 64,
+    budget="quick",
+    seed=0,
+    tasks=1000,
+    way=5,
+    shot=1,
+    query=5,
+    collisions=Collisions(certain=8, possible=8, ambiguous=0, chance=0.0079),
+    no_collisions=None,
+    pixels=Space(0.5, 0.01, 0.6, 0.8),
+    embedding=Space(0.7, 0.01, 0.9, 0.75),
+    frechet=Frechet(10000, 0.25, None, 0.001234),
+    ruler=RULER,
+)
+
+
+def write(out, *inspections):
+    for one in inspections:
+        write_inspection(out / one.dataset / re.sub(r"\W", "_", one.method) / f"{one.seed}-{one.key[:8]}", one)
+
+
+@pytest.fixture
+def runs(tmp_path):
+    write_run(tmp_path / "runs", "alpha-one")
+    other = dataclasses.replace(FOUND, seed=1, pixels=Space(0.54, 0.01, 0.6, 0.9))
+    unclear = dataclasses.replace(
+        FOUND, method="beta", title=NASTY, collisions=Collisions(certain=2, possible=3, ambiguous=4, chance=0.0079)
+    )
+    made = dataclasses.replace(
+        FOUND,
+        method="gamma",
+        title="GAMMA",
+        collisions=None,
+        no_collisions="no class begins with a real image",
+        frechet=Frechet(10000, 0.25, 0.5, 0.001234),
+        embedding=Space(0.7, 0.01, 0.9, None),
+    )
+    write(tmp_path / "runs", FOUND, other, unclear, made)
+    return tmp_path / "runs"
+
+
+def test_a_row_a_method_with_seeds_pooled(runs):
+    inspections, problems = load(runs)
+    assert problems == []
+    (section,) = sections(inspections)
+    real, alpha, _, gamma = section.rows
+    assert real[2:] == ("0.00", "60.00", "90.00", "1.00", "1.00", "0.00123", "–")
+    low, high = (100 * end for end in binomtest(16, 2000).proportion_ci(method="wilson"))
+    assert alpha[:3] == ("ALPHA-ONE", "0, 1", f"0.80 ({low:.2f} to {high:.2f})")
+    assert alpha[3] == f"52.00 ± {100 * pd.Series([0.5, 0.54]).std():.2f}"
+    assert alpha[4:] == ("70.00 ± 0.00", "0.85 ± 0.07", "0.75 ± 0.00", "0.25 ± 0", "–")
+    assert gamma[2:] == ("–", "50.00", "70.00", "0.80", "–", "0.25", "0.5")
+    told = " ".join(section.lines)
+    for fact in (
+        "collide in 0.79 % of tasks",
+        "4 of the classes began with an image that is in several true classes",
+        "No share of collisions (no class begins with a real image): GAMMA.",
+        "between 10000 real images",
+        "ProtoNets on conv4-strided (256 dimensions), trained by the harness with the labels",
+        "for 300 meta-iterations",
+    ):
+        assert fact in told
+    assert "0.20–0.30" in section.rows[2][2]
+
+
+def test_what_does_not_compare_stands_in_tables_of_its_own():
+    others = (
+        dataclasses.replace(FOUND, dataset_hash="f" * 64),
+        dataclasses.replace(FOUND, query=15),
+        dataclasses.replace(FOUND, tasks=100),
+        dataclasses.replace(FOUND, ruler=dataclasses.replace(RULER, key="0" * 64, iterations=1000)),
+    )
+    assert [len(one.rows) for one in sections([FOUND, *others])] == [2] * 5
+    budgets = sections([FOUND, dataclasses.replace(FOUND, budget="long")])
+    assert [row[0] for row in budgets[0].rows[1:]] == ["ALPHA-ONE (long)", "ALPHA-ONE (quick)"]
+    assert sections([]) == ()
+
+
+def test_the_report_shows_it_in_every_format(runs, tmp_path):
+    write_report(runs, tmp_path / "reports", ["md", "html", "csv"])
+    page = Page((tmp_path / "reports" / "leaderboard.html").read_text())
+    assert HEADING in page.texts
+    assert NASTY in page.texts
+    text = (tmp_path / "reports" / "leaderboard.md").read_text()
+    lines = text[text.index(f"## {HEADING}") : text.index("## Runs that are in no table")].splitlines()
+    rows = [line for line in lines if line.startswith("|")]
+    assert len(rows) == 2 + 4
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {10}
+    assert sum(line.startswith("- ") for line in lines) >= 6
+    assert "<script>" not in text
+    frame = pd.read_csv(tmp_path / "reports" / "inspections.csv")
+    assert list(frame["method"]) == ["alpha-one", "alpha-one", "beta", "gamma"]
+    assert list(frame["pixels_nearest"]) == [0.5, 0.54, 0.5, 0.5]
+    assert list(frame["collisions_certain"].fillna(-1)) == [8, 8, 2, -1]
+
+
+def test_without_inspections_a_report_says_nothing_of_them(tmp_path):
+    write_run(tmp_path / "runs", "alpha-one")
+    write_report(tmp_path / "runs", tmp_path / "reports", ["md", "html", "csv"])
+    for path in (tmp_path / "reports").iterdir():
+        assert HEADING not in path.read_text()
+    assert not (tmp_path / "reports" / "inspections.csv").exists()
+
+
+def test_a_damaged_inspection_is_told_and_hides_nothing(runs, tmp_path):
+    path = next(runs.glob("*/beta/*/inspect.json"))
+    path.write_text(path.read_text()[:50])
+    write_report(runs, tmp_path / "reports", ["md"])
+    text = (tmp_path / "reports" / "leaderboard.md").read_text()
+    assert "inspect.json is damaged" in text.replace("\\", "")
+    assert "1 damaged file" in text
+    assert "GAMMA" in text
+
+
+def test_terminal(runs):
+    console = Console(file=io.StringIO(), width=250)
+    for section in sections(load(runs)[0]):
+        console.print(inspection_table(section))
+    shown = console.file.getvalue()
+    assert HEADING in shown
+    assert "[red]c[/red]" in shown
