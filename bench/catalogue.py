@@ -165,8 +165,9 @@ def _own_setting(item: str) -> str | None:
 def expand(text: str | Iterable[str], dataset: str) -> list[Variant]:
     """``lasium,umtra-maml,'lasium-*-protonet'`` -> variants, in the order given, each once.
 
-    A family name stands for its headline variants on ``dataset``; a glob for every exact name it matches. Variants that
-    need something of the user's own come by their exact name, or by a glob that has the word for it: ``lasium-*-file-*``.
+    A family name stands for its headline variants on ``dataset``; a glob for every exact name it matches. Variants
+    that need something of the user's own come by their exact name, or by a glob with the word for it:
+    ``lasium-*-file-*``.
     """
     known = variants()
     families = options("method")

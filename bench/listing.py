@@ -36,8 +36,8 @@ def _table(kind: str, long: bool) -> Table:
             labels = "meta-train" if one.supervised else "none"
             table.add_row(one.name + mark, one.group, labels, ", ".join(one.own), one.cite)
         table.caption = (
-            "* what the family's name alone stands for; globs work too: 'lasium-*-protonet'. Methods that need a setting "
-            "of your own come by name, or by a glob with their word: 'lasium-*-file-protonet' generator.path=my.pt2"
+            "* what the family's name alone stands for; globs work too: 'lasium-*-protonet'. Methods that need a "
+            "setting of your own come by name, or by a glob with their word: 'lasium-*-file-*' generator.path=my.pt2"
         )
         table.caption_justify = "left"
         return table

@@ -140,7 +140,7 @@ def run_key(one: RunConfig, content_hash: str, seed: int) -> str:
             ("generator_epochs", "generator"),
             ("encoder_epochs", "encoder"),
         )
-        if group in used and not values.get(group, {}).get("own")  # nobody trains what the user brings
+        if group in used
     }
     return content_key(
         {

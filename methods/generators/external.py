@@ -155,7 +155,7 @@ class Object(Settings):
 
     @staticmethod
     def digest(name: Any) -> str:
-        """SHA-256 (hex) of the name and the source of its module. The module is found, not run; packages round it are."""
+        """SHA-256 (hex) of the name and the source of its module, which is found, not run (packages round it are)."""
         module, _ = _split(name)
         content = hashlib.sha256(f"{name}\n".encode())
         try:
@@ -185,13 +185,15 @@ class Object(Settings):
             found: Any = importlib.import_module(module)
             for part in attribute.split("."):
                 found = getattr(found, part)
+            if not callable(found):
+                raise TypeError(f"{type(found).__name__} cannot be called")
             if inspect.isclass(found) or (not isinstance(found, nn.Module) and _needs_nothing(found)):
                 found = found()
+                if not callable(found):
+                    raise TypeError(f"it made {type(found).__name__}, which cannot be called")
         except Exception as error:
             reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
             raise BenchError(f"generator.callable={self.callable} cannot be had ({reason})") from error
-        if not hasattr(found, "__call__"):  # noqa: B004  the name of the builtin is a setting of this class
-            raise BenchError(f"generator.callable={self.callable} is {type(found).__name__}, which cannot be called")
         if isinstance(found, nn.Module):
             found = found.to(device).eval().requires_grad_(False)
         return found  # type: ignore[no-any-return]

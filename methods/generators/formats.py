@@ -97,7 +97,7 @@ def check_file(path: Path) -> str:
         raise BenchError(f"generator file {path} holds {found}, not {kind}: rename it to {path.stem}{right}")
     if kind == "onnx" and importlib.util.find_spec("onnxruntime") is None:
         raise BenchError(
-            f"generator file {path} needs onnxruntime: pip install 'unsupervised-meta-bench[onnx]', or onnxruntime alone"
+            f"generator file {path} needs onnxruntime: pip install onnxruntime, or 'unsupervised-meta-bench[onnx]'"
         )
     return kind
 
@@ -223,8 +223,9 @@ def _vet_pt2(name: str, data: bytes) -> None:
     """
     reader = torch._C.PyTorchFileReader(io.BytesIO(data))
     records = reader.get_all_records()
-    members = [member.partition("/")[2] for member in zipfile.ZipFile(io.BytesIO(data)).namelist()]
-    if sorted(members) != sorted(records) or len(set(records)) != len(records):
+    # Older archives, which torch reads in another way, have members outside the one folder of all others.
+    folders, _, members = zip(*(name.partition("/") for name in zipfile.ZipFile(io.BytesIO(data)).namelist()))
+    if sorted(members) != sorted(records) or len(set(records)) != len(records) or len(set(folders)) != 1:
         raise BenchError(f"{name} is no archive as torch writes them; {EXPORT_AGAIN}")
     if [record for record in records if record.startswith("models/")] != ["models/model.json"]:
         raise BenchError(f"{name} holds several networks; export the generator alone")

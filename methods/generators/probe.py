@@ -71,7 +71,7 @@ def _any_batch_size(name: str, generator: ExternalGenerator, z: Tensor) -> dict[
     n, error = next(iter(failed.items()))
     reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]}"
     if any("when training" in str(one) for one in failed.values()):
-        raise BenchError(f"{name} is in training mode, its batch norm uses the batch; call model.eval() first")
+        raise BenchError(f"{name} is in training mode: its batch norm uses the batch; call model.eval() first")
     if made:
         good = " and ".join(map(str, sorted(made)))
         raise BenchError(
@@ -148,8 +148,8 @@ def _in_range(name: str, generator: ExternalGenerator, rng: torch.Generator) -> 
         )
     if highest - lowest < SLIVER * width:
         raise BenchError(
-            f"{name} puts out values from {seen} only, a sliver of generator.output_range={declared}; declare the range "
-            "it has, or see whether it makes anything at all"
+            f"{name} puts out values from {seen} only, a sliver of generator.output_range={declared}; declare the "
+            "range it has, or see whether it makes anything at all"
         )
     return lowest, highest
 
