@@ -10,6 +10,7 @@ import fnmatch
 import importlib.metadata
 import importlib.resources
 import itertools
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -22,8 +23,11 @@ from bench.errors import BenchError, did_you_mean
 
 OWN_PACKAGES = ("bench", "methods", "baselines")
 
-RESERVED = ("_target_", "card", "uses", "variants", "headline", "recommend", "defaults")
-"""Keys of a component's YAML that are not settings of its class."""
+RESERVED = ("_target_", "card", "uses", "variants", "headline", "recommend", "defaults", "own")
+"""Keys of a component's YAML that are not settings of its class.
+
+``own`` names the setting of a component that the user must give, because it names something of theirs such as a file.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,10 @@ class Variant:
     cite: str
     overrides: tuple[str, ...]
     """What the name fixes, as Hydra overrides."""
+    own: tuple[str, ...] = ()
+    """Settings that only the user can give, such as ``generator.path``."""
+    own_words: tuple[str, ...] = ()
+    """The words of the name that need them: a glob takes the variant only if it has them too."""
 
 
 @cache
@@ -127,6 +135,7 @@ def _variants_of(family: str, config: Mapping[str, Any]) -> list[Variant]:
     for values in itertools.product(*(axis.items() for axis in axes.values())):
         words = [value for value, _ in values]
         shown = {axis: titles.get(word, word.upper()) for axis, word in zip(axes, words)}
+        own = {word: key for word, items in values for key in map(_own_setting, items) if key}
         found.append(
             Variant(
                 name="-".join([family, *words]),
@@ -138,15 +147,27 @@ def _variants_of(family: str, config: Mapping[str, Any]) -> list[Variant]:
                 outside_data=bool(card.get("outside_data", False)),
                 cite=str(card.get("cite", "")),
                 overrides=(*config.get("recommend", ()), *(item for _, items in values for item in items)),
+                own=tuple(own.values()),
+                own_words=tuple(own),
             )
         )
     return found
 
 
+def _own_setting(item: str) -> str | None:
+    """``generator=file`` -> ``generator.path``, where the option of that group says ``own: path``."""
+    group, _, option = item.partition("=")
+    path = options(group).get(option) if group in groups() else None
+    own = read_yaml(path).get("own") if path else None
+    return f"{group}.{own}" if own else None
+
+
 def expand(text: str | Iterable[str], dataset: str) -> list[Variant]:
     """``lasium,umtra-maml,'lasium-*-protonet'`` -> variants, in the order given, each once.
 
-    A family name stands for its headline variants on ``dataset``; a glob for every exact name it matches.
+    A family name stands for its headline variants on ``dataset``; a glob for every exact name it matches. Variants
+    that need something of the user's own come by their exact name, or by a glob with the word for it:
+    ``lasium-*-file-*``.
     """
     known = variants()
     families = options("method")
@@ -160,9 +181,17 @@ def expand(text: str | Iterable[str], dataset: str) -> list[Variant]:
         elif word in families:
             headline = raw("method", word).get("headline") or {}
             names = headline.get(dataset) or headline.get("default") or []
-            names = names or [name for name, variant in known.items() if variant.family == word]
+            names = names or [n for n, variant in known.items() if variant.family == word and not variant.own]
         elif any(mark in word for mark in "*?["):
-            names = fnmatch.filter(known, word)
+            said = set(re.split(r"[^A-Za-z0-9_]+", word))
+            matched = fnmatch.filter(known, word)
+            names = [name for name in matched if said.issuperset(known[name].own_words)]
+            if matched and not names:
+                needed = known[matched[0]]
+                raise BenchError(
+                    f"{word!r} matches only methods that need {' and '.join(needed.own)} of your own; say so with "
+                    f"{' and '.join(map(repr, needed.own_words))} in the pattern"
+                )
             if not names:
                 raise BenchError(f"no method matches {word!r}; 'bench list methods' shows all {len(known)}")
         else:

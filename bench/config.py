@@ -11,6 +11,7 @@ import importlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import PurePath
 from typing import Any
 
 from bench import catalogue
@@ -161,11 +162,15 @@ def compose(
     values["shots"] = list(shots)
     if data_dir is not None and "data_dir" in values["dataset"]:
         values["dataset"]["data_dir"] = data_dir
+    for group in sorted(used):
+        _pin(group, values, variant)
     for group in catalogue.groups():
         if group not in used | {"dataset", "budget", "method"}:
             values.pop(group, None)
     _check_schema(values)
-    changed = [o for o in applied if o.key not in UNNAMED and _at(values, o.key) != _at(before, o.key)]
+    pinned = {f"{group}.sha256" for group in used if values[group].get("own")}  # shown beside what it is the hash of
+    unnamed = pinned | set(UNNAMED)
+    changed = [o for o in applied if o.key not in unnamed and _at(values, o.key) != _at(before, o.key)]
     head = {o.key: o.key.split(".")[0] for o in changed}
     own = [o for o in changed if head[o.key] not in ("dataset", "budget")]
     return RunConfig(
@@ -250,13 +255,34 @@ def resolve(target: str) -> Any:
 
 
 def component_settings(node: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a component can change a result: target, settings, version, and the same of all it uses."""
-    settings = {key: value for key, value in node.items() if key not in RESERVED}
+    """What of a component can change a result: target, settings, version, and the same of all it uses.
+
+    Of something of the user's own, such as a file, that is the content (``sha256``), not the place.
+    """
+    settings = {key: value for key, value in node.items() if key not in RESERVED and key != node.get("own")}
     settings["_target_"] = node.get("_target_")
     settings["version"] = code_version(str(node.get("_target_")))
     for group in node.get("uses", ()):
         settings[group] = component_settings(values[group], values)
     return settings
+
+
+def _pin(group: str, values: dict[str, Any], variant: Variant) -> None:
+    """Write into the configuration what the user's own file or object is now: its SHA-256, by its class's ``digest``.
+
+    BenchError when it is not given, cannot be had, or is not the one whose ``sha256`` the user gave.
+    """
+    node = values[group]
+    own = node.get("own")
+    if not own:
+        return
+    if node[own] is None:
+        example = f"{group}.{own}={node.get('card', {}).get('example', '…')}"
+        raise BenchError(f"{variant.name} needs {group}.{own} of your own, for example {example}")
+    digest = resolve(str(node["_target_"])).digest(node[own])
+    if node["sha256"] not in (None, digest):
+        raise BenchError(f"{group}.{own}={node[own]} has SHA-256 {digest}, not {group}.sha256={node['sha256']}")
+    node["sha256"] = digest
 
 
 def _fixed(variant: Variant) -> dict[str, Override]:
@@ -324,7 +350,12 @@ def used_groups(values: Mapping[str, Any]) -> set[str]:
 
 def artifact_groups(values: Mapping[str, Any]) -> list[str]:
     """The groups of a method whose training is kept in the artifact store and shared."""
-    return sorted(used_groups(values) & {"generator", "encoder"})
+    return sorted(group for group in used_groups(values) & {"generator", "encoder"} if not values[group].get("own"))
+
+
+def outside_data(values: Mapping[str, Any]) -> bool:
+    """Whether a component says that it was trained on images from outside the dataset."""
+    return any(values[group].get("outside_data") is True for group in used_groups(values))
 
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
@@ -358,13 +389,16 @@ def _at(values: Mapping[str, Any], key: str) -> Any:
 
 
 def _as_float(key: str, values: dict[str, Any], defaults: Mapping[str, Any]) -> None:
-    """``1`` for a setting that is a float is 1.0: one number, one key."""
-    if isinstance(_at(defaults, key), float) and isinstance(_at(values, key), int):
-        *parents, last = key.split(".")
-        node = values
-        for part in parents:
-            node = node[part]
-        node[last] = float(node[last])
+    """``1`` for a setting that is a float is 1.0, also in a list of floats: one number, one key."""
+    default, value = _at(defaults, key), _at(values, key)
+    *parents, last = key.split(".")
+    node = values
+    for part in parents:
+        node = node[part]
+    if isinstance(default, float) and isinstance(value, int):
+        node[last] = float(value)
+    elif isinstance(default, list) and isinstance(value, list) and default and isinstance(default[0], float):
+        node[last] = [float(one) if isinstance(one, int) else one for one in value]
 
 
 def _check_type(override: Override, values: Mapping[str, Any]) -> None:
@@ -429,5 +463,7 @@ def _named(name: str, overrides: Sequence[Override], values: Mapping[str, Any], 
         key, value = override.key, _at(values, override.key)
         head, _, rest = key.partition(".")
         text = override.value if override.is_group else "null" if value is None else str(value)
+        if isinstance(values.get(head), Mapping) and values[head].get("own") == rest:  # no folders of this machine
+            text = f"{PurePath(text).name}@{values[head]['sha256'][:8]}"
         shown.append(f"{rest if head in ('method', 'dataset', 'budget') else key}={text}")
     return separator.join([name, *sorted(shown)])

@@ -27,15 +27,18 @@ def listing(what: str, long: bool = False) -> Iterator[Table]:
 def _table(kind: str, long: bool) -> Table:
     table = Table(title=f"{kind}s", title_justify="left", title_style="bold", pad_edge=False, box=None)
     if kind == "method":
-        for column in ("name", "group", "labels", "from"):
+        for column in ("name", "group", "labels", "needs", "from"):
             table.add_column(column, overflow="fold")
         for one in catalogue.variants().values():
             family = catalogue.raw("method", one.family)
             headline = {name for names in (family.get("headline") or {}).values() for name in names}
             mark = " *" if one.name in headline else ""
             labels = "meta-train" if one.supervised else "none"
-            table.add_row(one.name + mark, one.group, labels, one.cite)
-        table.caption = "* what the family's name alone stands for; globs work too: 'lasium-*-protonet'"
+            table.add_row(one.name + mark, one.group, labels, ", ".join(one.own), one.cite)
+        table.caption = (
+            "* what the family's name alone stands for; globs work too: 'lasium-*-protonet'. Methods that need a "
+            "setting of your own come by name, or by a glob with their word: 'lasium-*-file-*' generator.path=my.pt2"
+        )
         table.caption_justify = "left"
         return table
     fields = ("title", "about", "licence", "cite", "homepage") if long else ("title", "about")

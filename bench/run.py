@@ -342,7 +342,7 @@ class _Execution:
                 group=variant.group,
                 supervised=variant.supervised,
                 transductive=self.transductive,
-                outside_data=variant.outside_data,
+                outside_data=variant.outside_data or config.outside_data(run.values),
                 cite=variant.cite,
             ),
             dataset=run.dataset,

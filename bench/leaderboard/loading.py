@@ -254,6 +254,8 @@ def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, 
             continue
         if key in RESERVED and key != "_target_":  # what people read, not what a run depends on
             continue
+        if key == config.get("own"):  # where a file of the user's own was; its SHA-256 says what it was
+            continue
         if isinstance(value, Mapping):
             yield from _leaves(value, f"{name}.")
         else:

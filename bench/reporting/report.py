@@ -32,7 +32,8 @@ def write_report(
 
     ``leaderboard.md``, ``.html`` (one file with its figures inside), ``.tex`` and ``.csv``, ``runs.csv``,
     ``inspections.csv`` where something was inspected and, for ``png``, ``figures/``; beside them the same for every
-    experiment of which there are runs, under its name and in the arrangement of its paper. ``experiment``: only that one, on whatever dataset it was run.
+    experiment of which there are runs, under its name and in the arrangement of its paper. ``experiment``: only that
+    one, on whatever dataset it was run.
     Raises BenchError for an unknown format, where no run is finished, and where the folder cannot be written to.
     """
     _check(formats)

@@ -1,6 +1,12 @@
 """Names, overrides and types: what a user can mistype, and what the answer is."""
 
+import hashlib
+import importlib
+import sys
+import zipfile
+
 import pytest
+from own_generators import COVERED, own_settings
 
 from bench import catalogue, config
 from bench.config import build, check_overrides, compose, parse_overrides
@@ -19,8 +25,94 @@ def names(text, dataset="glyphs"):
 def test_families_exact_names_and_globs_expand_in_order_and_once():
     assert names("lasium,umtra") == ["lasium-ro-vae-maml", "lasium-oc-vae-protonet", "umtra-maml"]
     assert names("umtra-maml,umtra") == ["umtra-maml"]
-    assert names("lasium-*-protonet") == [f"lasium-{s}-vae-protonet" for s in ("n", "ro", "oc")]
+    both = [f"lasium-{s}-{g}-protonet" for s in ("n", "ro", "oc") for g in ("vae", "gan")]
+    assert names("lasium-*-protonet") == both
     assert names("supervised") == ["supervised-maml", "supervised-protonet"]
+
+
+def test_globs_take_what_needs_a_file_of_the_users_own_only_when_they_say_so():
+    assert not [name for name in names("lasium-*") + names("*") if "file" in name or "object" in name]
+    assert names("lasium-*-file-protonet") == [f"lasium-{s}-file-protonet" for s in ("n", "ro", "oc")]
+    assert names("lasium-ro-*object*")[0] == "lasium-ro-object-maml"
+    assert names("lasium-ro-file-maml") == ["lasium-ro-file-maml"]
+    with pytest.raises(BenchError, match=r"need generator\.path of your own; say so with 'file' in the pattern"):
+        names("lasium-*-f[i]le-*")
+    variants = catalogue.variants()
+    assert variants["lasium-ro-file-maml"].own == ("generator.path",)
+    assert variants["lasium-ro-object-maml"].own == ("generator.callable",)
+    assert variants["lasium-ro-vae-maml"].own == ()
+
+
+@pytest.fixture
+def own_file(tmp_path):
+    """What looks like a generator's file from outside; it is not opened before a run."""
+
+    def make(name="g.pt2", content="{}"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr("g/models/model.json", content)
+        return tmp_path / name
+
+    return make
+
+
+def own_run(path, *more, method="lasium-ro-file-maml"):
+    one = compose(variant(method), "glyphs", "quick", parse_overrides([f"generator.path={path}", *more]))
+    return one, run_key(one, "content", 0)
+
+
+def test_a_file_is_known_by_its_content_and_named_without_folders(own_file, tmp_path):
+    first, key = own_run(own_file())
+    digest = hashlib.sha256((tmp_path / "g.pt2").read_bytes()).hexdigest()
+    assert first.method_name == f"lasium-ro-file-maml,generator.path=g.pt2@{digest[:8]}"
+    assert first.values["generator"]["sha256"] == digest
+    moved, same = own_run((tmp_path / "g.pt2").rename(tmp_path / "moved.pt2"))
+    assert same == key
+    other, different = own_run(own_file(content='{"x": 1}'))
+    assert different != key
+    assert len({first.method_name, moved.method_name, other.method_name}) == 3
+    again, same_as_other = own_run(own_file("folder/g.pt2", '{"x": 1}'))
+    assert (again.method_name, same_as_other) == (other.method_name, different)
+    assert own_run(tmp_path / "g.pt2", "generator.output_range=[-1,1]")[1] != different
+    assert own_run(tmp_path / "g.pt2", "generator.output_range=[0,1]")[1] == different
+
+
+def test_a_file_may_be_pinned(own_file, tmp_path):
+    digest = hashlib.sha256(own_file().read_bytes()).hexdigest()
+    assert own_run(tmp_path / "g.pt2", f"generator.sha256={digest}") == own_run(tmp_path / "g.pt2")
+    with pytest.raises(BenchError, match=rf"has SHA-256 {digest}, not generator\.sha256=ab12"):
+        own_run(tmp_path / "g.pt2", "generator.sha256=ab12")
+
+
+def test_an_object_is_known_by_its_name_its_source_and_its_revision(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    def key(name, *more):
+        importlib.invalidate_caches()
+        overrides = parse_overrides([f"generator.callable={name}", *more])
+        one = compose(variant("lasium-ro-object-maml"), "glyphs", "quick", overrides)
+        return one.method_name, run_key(one, "content", 0)
+
+    source = tmp_path / "my_own_gan.py"
+    source.write_text("raise SystemExit('it must not be run to be planned')\n")
+    first = key("my_own_gan:a")
+    assert first[0].startswith("lasium-ro-object-maml,generator.callable=my_own_gan:a@")
+    assert first == key("my_own_gan:a")
+    second, third = key("my_own_gan:b"), key("my_own_gan:a", "generator.revision=1")
+    source.write_text("# changed\n")
+    fourth = key("my_own_gan:a")
+    assert len({first, second, third, fourth}) == len({one[1] for one in (first, second, third, fourth)}) == 4
+
+
+def test_outside_data_is_assumed_of_what_the_harness_did_not_train(own_file):
+    one, key = own_run(own_file())
+    assert config.outside_data(one.values)
+    denied, another = own_run(own_file(), "generator.outside_data=false")
+    assert not config.outside_data(denied.values)
+    assert "generator.outside_data=False" in denied.method_name
+    assert another != key
+    assert not config.outside_data(compose(variant("lasium-ro-vae-maml"), "glyphs", "quick").values)
 
 
 def test_every_leaderboard_shows_floors_and_ceilings():
@@ -65,6 +157,10 @@ def test_unknown_methods_get_a_suggestion(text, expected):
         ({"overrides": ("method.strategy=n",)}, "the name 'lasium-ro-vae-maml' fixes method.strategy=ro"),
         ({"overrides": ("method.alpha={",)}, "cannot be read"),
         ({"experiment": "table99", "methods": None}, "unknown experiment 'table99'"),
+        ({"methods": "lasium-ro-file-maml"}, "needs generator.path of your own, for example generator.path=my.pt2"),
+        ({"methods": "lasium-n-object-maml"}, "needs generator.callable of your own"),
+        ({"methods": "lasium-n-object-maml", "overrides": ("generator.callable=x",)}, "package.module:attribute"),
+        ({"methods": "lasium-ro-file-maml", "overrides": ("generator.path=none.pt2",)}, "none.pt2 does not exist in /"),
         ({"shots": (0,)}, "--shots takes numbers of at least 1"),
     ],
 )
@@ -163,10 +259,11 @@ def test_only_classes_of_this_project_and_its_plugins_are_built():
         build({"_target_": "baselines.pixels.Pixels", "kk": 1}, {})
 
 
-@pytest.mark.parametrize("name", sorted(catalogue.variants()))
-def test_every_method_builds_on_every_dataset(name):
+@pytest.mark.parametrize("name", COVERED)
+def test_every_method_builds_on_every_dataset(name, own_file):
+    overrides = parse_overrides(own_settings(variant(name), own_file()))
     for dataset in catalogue.options("dataset"):
-        values = compose(variant(name), dataset, "quick").values
+        values = compose(variant(name), dataset, "quick", overrides).values
         build(values["method"], values)
         build(values["dataset"], values)
 

@@ -6,6 +6,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from own_generators import COVERED, Tiny, own_settings, save_pt2
 
 from bench import catalogue, config
 from bench.artifacts import ArtifactStore
@@ -20,20 +21,28 @@ from bench.seeds import Seed
 from bench.tasks.manifest import draw
 
 CPU = torch.device("cpu")
-METHODS = sorted(catalogue.variants())
+METHODS = COVERED
 SMALL = (
     *("backbone.filters=4", "learner.eval_steps=2", "generator.channels=4", "generator.batch_size=200"),
     *("classifier.clusters=20", "classifier.restarts=1", "classifier.epochs=5", "classifier.units=16"),
+    *("encoder.depth=2", "encoder.latent=2", "encoder.width=16", "encoder.batch_size=200", "method.clusters=20"),
 )
 
 
-def composed(name):
-    return config.compose(catalogue.variants()[name], "glyphs", "smoke", config.parse_overrides(SMALL))
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """A generator of the user's own, for the methods that need one."""
+    return save_pt2(tmp_path_factory.mktemp("own") / "tiny.pt2", Tiny().eval())
 
 
-def fitted(name, dataset, folder, seed=0):
+def composed(name, own):
+    variant = catalogue.variants()[name]
+    return config.compose(variant, "glyphs", "smoke", config.parse_overrides([*SMALL, *own_settings(variant, own)]))
+
+
+def fitted(name, dataset, folder, own, seed=0):
     """The learner of a method trained for two steps, through the same door as in a run."""
-    one = composed(name)
+    one = composed(name, own)
     run = planned_runs([one], "content", (seed,), folder)[0]
     method = config.build(one.values["method"], one.values)
     budget = Budget("test", meta_iterations=2, generator_epochs=1, encoder_epochs=1)
@@ -76,13 +85,13 @@ def small(glyphs):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_labels_reach_only_the_methods_that_declare_them(name, small, tmp_path, one_thread):
+def test_labels_reach_only_the_methods_that_declare_them(name, small, own, tmp_path, one_thread):
     true, permuted = small
     supervised = catalogue.variants()[name].supervised
-    run = planned_runs([composed(name)], "content", (0,), tmp_path)[0]
+    run = planned_runs([composed(name, own)], "content", (0,), tmp_path)[0]
     assert isinstance(training_images(run, true, CPU), LabelledImages if supervised else UnlabelledImages)
-    first = fitted(name, true, tmp_path / "true")
-    second = fitted(name, permuted, tmp_path / "permuted")
+    first = fitted(name, true, tmp_path / "true", own)
+    second = fitted(name, permuted, tmp_path / "permuted", own)
     if supervised:
         assert state(first) != state(second)
     else:
@@ -103,21 +112,21 @@ def test_unlabelled_images_carry_nothing_but_pixels_in_an_order_free_of_labels(s
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_learner_declares_how_it_uses_the_queries(name, small, tmp_path):
-    learner = fitted(name, small[0], tmp_path)
+def test_every_learner_declares_how_it_uses_the_queries(name, small, own, tmp_path):
+    learner = fitted(name, small[0], tmp_path, own)
     tasks = draw(small[0], "test", TaskSpec(5, 1, 5), 4, seed=0)
     behaviour = check_declaration(learner, small[0].splits["test"].labelled(), tasks, CPU)
     assert behaviour.fault(learner) is None
 
 
-@pytest.mark.parametrize("name", ["umtra-maml", "supervised-protonet", "lasium-oc-vae-maml"])
-def test_training_depends_on_the_training_seed_and_on_nothing_drawn_before(name, small, tmp_path, one_thread):
-    first = state(fitted(name, small[0], tmp_path / "a"))
+@pytest.mark.parametrize("name", ["umtra-maml", "supervised-protonet", "lasium-oc-vae-maml", "lasium-n-file-protonet"])
+def test_training_depends_on_the_training_seed_and_on_nothing_drawn_before(name, small, own, tmp_path, one_thread):
+    first = state(fitted(name, small[0], tmp_path / "a", own))
     torch.manual_seed(123)
     np.random.seed(5)  # noqa: NPY002  the point is that global state is not used
     torch.rand(7)
-    assert state(fitted(name, small[0], tmp_path / "b")) == first
-    assert state(fitted(name, small[0], tmp_path / "c", seed=1)) != first
+    assert state(fitted(name, small[0], tmp_path / "b", own)) == first
+    assert state(fitted(name, small[0], tmp_path / "c", own, seed=1)) != first
 
 
 def test_the_task_list_does_not_depend_on_anything_but_data_spec_and_seed(small):

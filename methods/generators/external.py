@@ -1,0 +1,276 @@
+"""A generator of the user's own: a file that holds one, or any importable callable that is one."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import math
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.contracts import Context
+from bench.datasets.images import UnlabelledImages
+from bench.errors import BenchError, did_you_mean
+from methods.generators.alive import check_alive
+from methods.generators.formats import Opened, open_file, sha256
+from methods.generators.probe import probe
+
+VERSION = 1
+"""Raised whenever the same settings would make other images of the same generator."""
+
+PRIORS = ("normal", "truncated_normal", "uniform", "sphere")
+RESIZES = ("bilinear", "antialias", "none")
+GREY = (0.299, 0.587, 0.114)  # ITU-R 601, as Pillow turns a dataset's colour images grey
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the harness cannot know of a generator that it did not train.
+
+    latent_dim: numbers in a latent; null where the file says it.
+    prior: ``normal`` N(0, I); ``truncated_normal`` the same within ±2, each number by itself (BigGAN); ``uniform``
+    on [-1, 1]; ``sphere`` uniform on the unit sphere.
+    output_range: [low, high] of what it puts out, mapped to [0, 1]. Values beyond it are refused, or cut off with
+    ``clip`` (networks without a final tanh or sigmoid; at most a twentieth of the values).
+    resize: to the size of the dataset; ``bilinear`` takes two by two neighbours, as the authors of LASIUM did
+    with TensorFlow; ``antialias`` widens the filter by the reduction; ``none`` refuses another size.
+    convert_channels: turn colour into grey (ITU-R 601), or repeat grey, where the dataset has the other; else
+    another number of channels is refused.
+    chunk: images decoded at once; bounds memory.
+    latent_norm: whether only the direction of a latent counts (ProGAN), so that neighbourhoods should be taken
+    on the unit sphere. Only handed on, as an attribute of the generator.
+    outside_data: whether it was trained on images from outside the dataset, which marks its rows on every
+    leaderboard. The harness cannot know, so it says yes unless told otherwise, and the row's name shows that.
+    sha256: of the content; filled in when a run is planned, or given to pin it.
+    """
+
+    latent_dim: int | None = None
+    prior: str = "normal"
+    output_range: Sequence[float] = (0.0, 1.0)
+    clip: bool = False
+    resize: str = "bilinear"
+    convert_channels: bool = False
+    chunk: int = 64
+    latent_norm: bool = False
+    outside_data: bool = True
+    sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, known in (("prior", PRIORS), ("resize", RESIZES)):
+            if (value := getattr(self, name)) not in known:
+                hint = did_you_mean(str(value), known)
+                raise BenchError(f"generator.{name} must be one of {', '.join(known)}, not {value!r}.{hint}")
+        if self.latent_dim is not None and not (type(self.latent_dim) is int and self.latent_dim >= 1):
+            raise BenchError(f"generator.latent_dim must be an integer of at least 1, not {self.latent_dim!r}")
+        if not (type(self.chunk) is int and self.chunk >= 1):
+            raise BenchError(f"generator.chunk must be an integer of at least 1, not {self.chunk!r}")
+        ends = list(self.output_range)
+        numbers = all(isinstance(end, int | float) and math.isfinite(end) for end in ends)
+        if len(ends) != 2 or not numbers or not ends[0] < ends[1]:
+            raise BenchError(f"generator.output_range must be [low, high], such as [-1,1], not {ends!r}")
+
+    def adapted(
+        self, name: str, opened: Opened, images: UnlabelledImages, context: Context, **facts: Any
+    ) -> ExternalGenerator:
+        """The checked generator of what was ``opened``; its facts are noted in the run's record."""
+        if opened.batch is not None:
+            raise BenchError(
+                f"{name} was exported for batches of exactly {opened.batch}; export it with a dynamic first dimension: "
+                'dynamic_shapes=({0: torch.export.Dim("n")},)'
+            )
+        latent_dim = self.latent_dim or opened.latent_dim
+        if latent_dim is None:
+            raise BenchError(f"{name} does not say how long its latents are; set generator.latent_dim=NUMBER")
+        if opened.latent_dim not in (None, latent_dim):
+            raise BenchError(
+                f"{name} decodes latents of {opened.latent_dim} numbers, not generator.latent_dim={latent_dim}; "
+                "leave that setting out"
+            )
+        generator = ExternalGenerator(self, opened.run, latent_dim, images.shape, images.device)
+        seed = context.seed.at("generator", "check")
+        notes = {**facts, **probe(name, generator, seed.at("probe").generator(images.device))}
+        notes["diversity"] = check_alive(name, generator, seed.generator(images.device), images)
+        notes["outside_data"] = self.outside_data
+        context.note(generator=notes)
+        return generator
+
+
+@dataclass(frozen=True)
+class File(Settings):
+    """The generator in a file: ``.pt2`` (torch.export), TorchScript (``.pt``, ``.ts``, ``.torchscript``), ``.onnx``.
+
+    It maps latents [n, latent_dim] to images [n, C, H, W], in evaluation mode, for any n. A file never runs
+    foreign code here: pickles are refused, see :mod:`methods.generators.formats`. ``.onnx`` needs the extra
+    ``[onnx]`` and runs on the CPU.
+    """
+
+    path: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.path, str):
+            raise BenchError(f"generator.path must name a file such as my.pt2, not {self.path!r}")
+
+    @staticmethod
+    def digest(path: Any) -> str:
+        """SHA-256 (hex) of the file: what makes another file another run. Nothing of it is opened."""
+        return sha256(Path(str(path)).expanduser())
+
+    def obtain(self, images: UnlabelledImages, context: Context) -> ExternalGenerator:
+        """The generator, checked; BenchError says in one sentence what is wrong with it, Diverged that it collapsed."""
+        path = Path(str(self.path)).expanduser()
+        expected = self.sha256 or self.digest(path)
+        opened = open_file(path, expected, images.device)
+        return self.adapted(f"generator file {path}", opened, images, context, file=path.name, sha256=expected)
+
+
+@dataclass(frozen=True)
+class Object(Settings):
+    """The generator ``package.module:attribute``, importable from here or from the current folder.
+
+    Naming one runs its code with your rights: that is your choice in the configuration, unlike opening a file.
+    The attribute is a callable from latents [n, latent_dim] to images [n, C, H, W], a module (put into evaluation
+    mode, moved to the device), or, where it needs no argument, a function or class that makes either.
+
+    sha256 covers the name and the source file of its module, not what that imports or reads, such as weights:
+    raise ``revision`` when those change, or finished runs are taken for current ones.
+    """
+
+    callable: str | None = None
+    revision: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _split(self.callable)
+
+    @staticmethod
+    def digest(name: Any) -> str:
+        """SHA-256 (hex) of the name and the source of its module, which is found, not run (packages round it are)."""
+        module, _ = _split(name)
+        content = hashlib.sha256(f"{name}\n".encode())
+        try:
+            spec = importlib.util.find_spec(module)
+        except Exception as error:
+            raise BenchError(f"generator.callable={name}: {type(error).__name__}: {error}") from error
+        if spec is None:
+            raise BenchError(f"generator.callable={name}: there is no module {module!r} here or in {Path.cwd()}")
+        if spec.origin is not None and Path(spec.origin).is_file():
+            content.update(Path(spec.origin).read_bytes())
+        return content.hexdigest()
+
+    def obtain(self, images: UnlabelledImages, context: Context) -> ExternalGenerator:
+        """The generator, checked; BenchError says in one sentence what is wrong with it, Diverged that it collapsed."""
+        expected = self.sha256 or self.digest(self.callable)
+        if self.digest(self.callable) != expected:
+            raise BenchError(f"{self.callable} has changed since this run was planned; run the same command again")
+        run = self._made(images.device)
+        declared = getattr(run, "latent_dim", None)
+        opened = Opened(run, declared if self.latent_dim is None and type(declared) is int else None)
+        name = f"generator object {self.callable}"
+        return self.adapted(name, opened, images, context, object=self.callable, sha256=expected)
+
+    def _made(self, device: torch.device) -> Callable[[Tensor], Any]:
+        module, attribute = _split(self.callable)
+        try:
+            found: Any = importlib.import_module(module)
+            for part in attribute.split("."):
+                found = getattr(found, part)
+            if not callable(found):
+                raise TypeError(f"{type(found).__name__} cannot be called")
+            if inspect.isclass(found) or (not isinstance(found, nn.Module) and _needs_nothing(found)):
+                found = found()
+                if not callable(found):
+                    raise TypeError(f"it made {type(found).__name__}, which cannot be called")
+        except Exception as error:
+            reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+            raise BenchError(f"generator.callable={self.callable} cannot be had ({reason})") from error
+        if isinstance(found, nn.Module):
+            found = found.to(device).eval().requires_grad_(False)
+        return found  # type: ignore[no-any-return]
+
+
+class ExternalGenerator:
+    """A :class:`bench.contracts.Generator` around any function from latents to images.
+
+    image_shape: (C, H, W) of the dataset. latent_norm: see :class:`Settings`. Nothing here tracks gradients; memory
+    is bounded by a chunk of images.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        run: Callable[[Tensor], Any],
+        latent_dim: int,
+        image_shape: tuple[int, int, int],
+        device: torch.device,
+    ) -> None:
+        self.settings, self.latent_dim, self.image_shape = settings, latent_dim, image_shape
+        self.latent_norm = settings.latent_norm
+        self._run, self._device = run, device
+
+    def sample_prior(self, n: int, rng: torch.Generator) -> Tensor:
+        """``n`` draws of the prior [n, latent_dim] on the generator's device."""
+        shape, device = (n, self.latent_dim), rng.device
+        if self.settings.prior == "normal":
+            z = torch.randn(shape, generator=rng, device=device)
+        elif self.settings.prior == "sphere":
+            z = F.normalize(torch.randn(shape, generator=rng, device=device), dim=1)
+        else:
+            z = 2 * torch.rand(shape, generator=rng, device=device) - 1
+            if self.settings.prior == "truncated_normal":  # the inverse of its distribution function
+                z = math.sqrt(2) * torch.erfinv(z * math.erf(2 / math.sqrt(2)))
+        return z.to(self._device)
+
+    @torch.no_grad()
+    def raw(self, z: Tensor) -> Any:
+        """What the user's function makes of latents [n, latent_dim], as it is."""
+        return self._run(z)
+
+    @torch.no_grad()
+    def decode(self, z: Tensor) -> Tensor:
+        """Latents [n, latent_dim] -> images [n, C, H, W] in [0, 1]."""
+        images = z.new_empty(len(z), *self.image_shape)
+        for part, out in zip(z.split(self.settings.chunk), images.split(self.settings.chunk), strict=True):
+            out.copy_(self._finished(self.raw(part)))
+        return images
+
+    def _finished(self, x: Tensor) -> Tensor:
+        """Raw images [n, c, h, w] -> [n, C, H, W] in [0, 1]."""
+        low, high = self.settings.output_range
+        x = ((x.to(torch.float32) - low) / (high - low)).clamp(0.0, 1.0)
+        channels, *size = self.image_shape
+        if x.shape[1] == 3 and channels == 1:
+            x = (x * x.new_tensor(GREY).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+        elif x.shape[1] == 1:
+            x = x.expand(-1, channels, -1, -1)
+        if list(x.shape[2:]) != size:
+            smooth = self.settings.resize == "antialias"
+            x = F.interpolate(x, size, mode="bilinear", align_corners=False, antialias=smooth)
+        return x.clamp(0.0, 1.0)
+
+
+def _split(name: Any) -> tuple[str, str]:
+    """``package.module:attribute`` -> its two halves; the current folder can be imported from then on."""
+    module, colon, attribute = name.partition(":") if isinstance(name, str) else ("", "", "")
+    if not (colon and module and attribute and all(part.isidentifier() for part in f"{module}.{attribute}".split("."))):
+        raise BenchError(f"generator.callable must be package.module:attribute, such as my_gan:decode, not {name!r}")
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.append(os.getcwd())
+    return module, attribute
+
+
+def _needs_nothing(function: Any) -> bool:
+    """Whether a callable can be called without arguments, so that it makes a generator instead of being one."""
+    parameters = inspect.signature(function).parameters.values()
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return not any(one.kind in variadic or one.default is inspect.Parameter.empty for one in parameters)
