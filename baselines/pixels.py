@@ -9,7 +9,7 @@ from baselines.encoders.pixels import PixelEncoder
 from bench.contracts import Context, TaskSpec
 from bench.datasets.images import UnlabelledImages
 from bench.errors import BenchError
-from bench.learners.embedding import NearestNeighbours
+from bench.learners.embedding import EmbeddingClassifier, NearestNeighbours
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Pixels:
         if not isinstance(self.k, int) or self.k < 1:
             raise BenchError(f"pixels: k must be an integer of at least 1, not {self.k!r}")
 
-    def fit(self, images: UnlabelledImages, spec: TaskSpec, context: Context) -> NearestNeighbours:
+    def fit(self, images: UnlabelledImages, spec: TaskSpec, context: Context) -> EmbeddingClassifier:
         """Only the shape of ``images`` is used."""
         if not isinstance(images, UnlabelledImages):
             raise BenchError(f"pixels takes unlabelled images, not {type(images).__name__}")
-        return NearestNeighbours(PixelEncoder(math.prod(images.shape)), self.k)
+        return EmbeddingClassifier(PixelEncoder(math.prod(images.shape)), NearestNeighbours(self.k))

@@ -137,6 +137,39 @@ class Learner(Protocol):
 
 
 @runtime_checkable
+class EmbeddingLearner(Learner, Protocol):
+    """A learner that looks at images through a frozen encoder only.
+
+    The harness then embeds every image that a manifest names once, and asks with embeddings instead of images.
+    ``predict`` on images must give the same scores, up to rounding.
+    """
+
+    encoder: Encoder
+
+    def predict_embedded(self, support: Tensor, query: Tensor) -> Tensor:
+        """support [T, N, K, dim] and shuffled queries [T, M, dim] -> scores [T, M, N], higher is likelier."""
+        ...
+
+
+@runtime_checkable
+class Classifier(Protocol):
+    """Answers tasks given as embeddings, every query on its own."""
+
+    def classify(self, support: Tensor, query: Tensor) -> Tensor:
+        """support [T, N, K, dim] and queries [T, M, dim] -> scores [T, M, N], higher is likelier."""
+        ...
+
+
+@runtime_checkable
+class ClassifierRecipe(Protocol):
+    """How to come by a classifier: from its settings alone, or from the unlabelled embeddings too."""
+
+    def obtain(self, encoder: Encoder, images: UnlabelledImages, context: Context) -> Classifier:
+        """The classifier for embeddings of ``encoder``; what it learns from ``images`` is in the artifact store."""
+        ...
+
+
+@runtime_checkable
 class MetaLearner(Protocol):
     """Learns from a stream of tasks (MAML, ProtoNets)."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,13 +12,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.contracts import Learner, Monitor, ProgressCallback
+from bench.contracts import EmbeddingLearner, Learner, Monitor, ProgressCallback
 from bench.datasets.images import LabelledImages, take
+from bench.embeddings import Pool
 from bench.errors import BenchError, Diverged
 from bench.seeds import Seed
 from bench.tasks.manifest import Manifest
 
 DEFAULT_CHUNK = 16
+EMBEDDED_CHUNK = {"cpu": 2**23, "cuda": 2**27}
+"""Numbers in the embeddings of the tasks that are scored at once."""
+
+Gather = Callable[[Tensor], Tensor]
+"""Indices of images, of any shape -> what stands for these images: [*index.shape, …]."""
 
 
 def evaluate(
@@ -28,6 +34,7 @@ def evaluate(
     device: torch.device,
     chunk: int | None = None,
     progress: ProgressCallback | None = None,
+    pool: Pool | None = None,
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Correct answers and number of queries of every task: int32 [T] each.
 
@@ -36,22 +43,34 @@ def evaluate(
     says, else 16. The queries of a task come shuffled. The answer to a query is the class with the highest
     score, of equal ones the first.
 
+    A :class:`bench.contracts.EmbeddingLearner` is asked with embeddings: every image that the manifest names is
+    embedded once, and the tasks are gathers from these. ``pool`` keeps them for the next manifest.
+
     Nothing waits for the device between chunks, except for ``progress``, which is called about twice a second
     with the accuracy so far. Raises Diverged when a score is not finite, BenchError when the scores have the
     wrong shape or the manifest is not of these images.
     """
     manifest.check_classes(images.class_ids.numpy(), images.class_names)
+    spec = manifest.spec
+    embedded = isinstance(learner, EmbeddingLearner)
+    if isinstance(learner, EmbeddingLearner):
+        pool = pool or Pool(device)
+        pool.cover(learner.encoder, images, torch.tensor(manifest.indices), progress)
+        gather: Gather = pool.take
+        per_image = max(1, learner.encoder.dim)
+        default = max(1, EMBEDDED_CHUNK.get(device.type, 2**23) // (spec.way * (spec.shot + spec.query) * per_image))
+    else:
+        gather, default = _pixels(images, device), DEFAULT_CHUNK
     if chunk is None:
-        chunk = getattr(learner, "tasks_at_once", DEFAULT_CHUNK)
+        chunk = getattr(learner, "tasks_at_once", default)
     if not isinstance(chunk, int) or chunk < 1:
         raise BenchError(f"the number of tasks scored at once must be an integer of at least 1, not {chunk!r}")
-    spec = manifest.spec
     per_task = spec.way * spec.query
     correct = torch.zeros(manifest.tasks, dtype=torch.int32, device=device)
     finite = torch.ones(manifest.tasks, dtype=torch.bool, device=device)
     reported = time.monotonic()
-    for rows, support, query, labels in _chunks(images, manifest, device, chunk):
-        scores = _scores(learner, support, query)
+    for rows, support, query, labels in _chunks(gather, manifest, device, chunk):
+        scores = _scores(learner, support, query, embedded)
         correct[rows] = (scores.argmax(2) == labels).sum(1, dtype=torch.int32)
         finite[rows] = scores.isfinite().flatten(1).all(1)
         done = rows.stop
@@ -77,8 +96,10 @@ def accuracy_and_interval(correct: NDArray[np.int32], total: NDArray[np.int32]) 
 def validation_monitor(images: LabelledImages, manifest: Manifest, device: torch.device) -> Monitor:
     """A :data:`bench.contracts.Monitor`: the accuracy on a manifest of the meta-validation split."""
 
+    pool = Pool(device)
+
     def monitor(step: int, learner: Learner) -> float:
-        accuracy, _ = accuracy_and_interval(*evaluate(learner, images, manifest, device))
+        accuracy, _ = accuracy_and_interval(*evaluate(learner, images, manifest, device, pool=pool))
         return accuracy
 
     return monitor
@@ -124,7 +145,7 @@ def check_declaration(
     Scores count as changed when they differ by more than a thousandth of the spread of their task's scores,
     so that rounding, which differs with the shape of a batch, does not count.
     """
-    _, support, query, _ = next(_chunks(images, manifest, device, tasks))
+    _, support, query, _ = next(_chunks(_pixels(images, device), manifest, device, tasks))
     scores = _scores(learner, support, query)
     spread = scores.amax((1, 2), keepdim=True) - scores.amin((1, 2), keepdim=True)
 
@@ -144,23 +165,27 @@ def check_declaration(
     )
 
 
+def _pixels(images: LabelledImages, device: torch.device) -> Gather:
+    pixels = images.pixels.to(device)
+    return lambda index: take(pixels, index)
+
+
 def _chunks(
-    images: LabelledImages, manifest: Manifest, device: torch.device, chunk: int
+    gather: Gather, manifest: Manifest, device: torch.device, chunk: int
 ) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
-    """Rows, support [t, N, K, C, H, W], shuffled queries [t, M, C, H, W], classes [t, M]."""
+    """Rows, support [t, N, K, …], shuffled queries [t, M, …], classes [t, M]; … is one image, or its embedding."""
     spec = manifest.spec
     per_task = spec.way * spec.query
     rng = Seed(manifest.seed).at("query order", manifest.sha256).numpy()
     order = rng.permuted(np.tile(np.arange(per_task), (manifest.tasks, 1)), axis=1)
     shuffled = np.take_along_axis(manifest.query.reshape(manifest.tasks, per_task), order, axis=1)
-    pixels = images.pixels.to(device)
     support_index = torch.tensor(manifest.support, device=device)
     query_index = torch.tensor(shuffled, device=device)
     labels = torch.tensor(order // spec.query, device=device)
     for first in range(0, manifest.tasks, chunk):
         rows = slice(first, min(first + chunk, manifest.tasks))
         support, query = support_index[rows], query_index[rows]
-        both = take(pixels, torch.cat([support.reshape(-1), query.reshape(-1)]))
+        both = gather(torch.cat([support.reshape(-1), query.reshape(-1)]))
         yield (
             rows,
             both[: support.numel()].reshape(*support.shape, *both.shape[1:]),
@@ -169,12 +194,13 @@ def _chunks(
         )
 
 
-def _scores(learner: Learner, support: Tensor, query: Tensor) -> Tensor:
-    scores = learner.predict(support, query)
+def _scores(learner: Learner, support: Tensor, query: Tensor, embedded: bool = False) -> Tensor:
+    method = "predict_embedded" if embedded else "predict"
+    scores = getattr(learner, method)(support, query)
     expected = (len(query), query.shape[1], support.shape[1])
     if not isinstance(scores, Tensor) or tuple(scores.shape) != expected:
         got = list(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-        raise BenchError(f"{type(learner).__name__}.predict must return scores of shape {list(expected)}, not {got}")
+        raise BenchError(f"{type(learner).__name__}.{method} must return scores of shape {list(expected)}, not {got}")
     return scores.detach()
 
 

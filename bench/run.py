@@ -28,6 +28,7 @@ from bench.contracts import Budget, Context, Learner, Method, Monitor, ProgressC
 from bench.datasets.images import LabelledImages, UnlabelledImages
 from bench.datasets.prepare import load as load_dataset
 from bench.datasets.source import Dataset
+from bench.embeddings import Pool
 from bench.errors import BenchError, Diverged
 from bench.evaluate import accuracy_and_interval, evaluate, validation_monitor
 from bench.files import replacing
@@ -149,6 +150,7 @@ class _Execution:
         self.dataset_hash = ""
         self.device = torch.device("cpu")
         self.store = ArtifactStore(job.artifacts)
+        self.pool: Pool | None = None
 
     def finish(self) -> RunRecord:
         """Run, and turn every way a run can end into a status with a reason."""
@@ -259,7 +261,8 @@ class _Execution:
         else:
             began = time.monotonic()
             images = dataset.splits[tasks.split].labelled(self.device)
-            correct, total = evaluate(learner, images, tasks, self.device, progress=self.progress)
+            self.pool = self.pool or Pool(self.device)
+            correct, total = evaluate(learner, images, tasks, self.device, progress=self.progress, pool=self.pool)
             seconds = time.monotonic() - began
             answers = {"correct": torch.from_numpy(correct), "total": torch.from_numpy(total)}
             save_tensors(kept, answers, {"seconds": seconds})

@@ -15,6 +15,7 @@ from torch import Tensor
 from bench.checkpoint import Checkpoint
 from bench.contracts import Learner, Monitor, ProgressCallback
 from bench.errors import BenchError, Diverged
+from bench.seeds import Seed
 
 
 def train(
@@ -85,14 +86,14 @@ def train(
         losses[i] = step(i)
         done = i + 1
         look = monitor is not None and monitor_every > 0 and (done % monitor_every == 0 or done == total)
-        now = time.monotonic()
-        if now - reported >= 0.5 or look or done == total or checkpoint.due():
-            recent = losses[checked:done].cpu()
+        if time.monotonic() - reported >= 0.5 or look or done == total or checkpoint.due():
+            recent = losses[checked:done].cpu()  # waits for the device, so the clock is read after it
+            elapsed = time.monotonic() - reported
             _check_finite(recent, checked, stage)
             metrics = {"loss": float(recent.mean())}
-            if items and now > reported:
-                metrics[f"{unit}/s"] = items * (done - checked) / (now - reported)
-            checked, reported = done, now
+            if items and elapsed > 0:
+                metrics[f"{unit}/s"] = items * (done - checked) / elapsed
+            checked = done
             if look and monitor is not None and learner is not None:
                 looking = time.monotonic()
                 validation.append([done, monitor(done, learner())])
@@ -106,6 +107,7 @@ def train(
                 raise
             if checkpoint.due() and done < total:
                 save(done)
+            reported = time.monotonic()  # looking and saving are no part of the next images per second
     if start < total or saved is None or (growing and not saved[1]["complete"]):
         save(total, complete=True)
     return {
@@ -152,3 +154,24 @@ def _restore(
             moments.setdefault(int(index), {})[name] = value
     if moments:
         optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+
+
+class EpochBatches:
+    """Which images belong to step i: every epoch visits them in a new order, ``batch`` at a time, the rest left out.
+
+    What step i sees depends on the seed and on i alone, so a resumed training sees the same.
+    """
+
+    def __init__(self, images: int, batch: int, seed: Seed, device: torch.device) -> None:
+        self.images, self.device, self.seed = images, device, seed
+        self.size = min(batch, images)
+        self.per_epoch = images // self.size
+        self._order: tuple[int, Tensor] = (-1, torch.empty(0))
+
+    def at(self, i: int) -> Tensor:
+        """Indices int64 [size] of step ``i``."""
+        epoch, position = divmod(i, self.per_epoch)
+        if self._order[0] != epoch:
+            rng = self.seed.at("epoch", epoch).generator()
+            self._order = epoch, torch.randperm(self.images, generator=rng).to(self.device)
+        return self._order[1][position * self.size : (position + 1) * self.size]

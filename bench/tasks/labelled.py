@@ -41,8 +41,8 @@ class LabelledSampler:
     def of(cls, pixels: Tensor, class_ids: Tensor) -> LabelledSampler:
         """A sampler over labels of any origin, cluster ids for example.
 
-        pixels: uint8 [n, C, H, W]. class_ids: non-negative int64, [n], or [L, n] for L labellings of the same
-        images; each task then uses one labelling, drawn uniformly (the partitions of Hsu et al. 2019, §2.2).
+        pixels: uint8 [n, C, H, W]. class_ids: int64, [n], or [L, n] for L labellings of the same images; each task
+        then uses one labelling, drawn uniformly (the partitions of Hsu et al. 2019, §2.2). -1 is in no class.
         """
         sampler = cls.__new__(cls)
         sampler._index(pixels, class_ids)
@@ -54,15 +54,19 @@ class LabelledSampler:
                 f"class ids of {len(pixels)} images must have shape [{len(pixels)}] or "
                 f"[labellings, {len(pixels)}], not {list(class_ids.shape)}"
             )
-        if class_ids.is_floating_point() or int(class_ids.min()) < 0:
-            raise BenchError("class ids must be integers of at least 0")
+        if class_ids.is_floating_point() or int(class_ids.min()) < -1:
+            raise BenchError("class ids must be integers of at least 0, or -1 for an image in no class")
         ids = class_ids.to(pixels.device, torch.int64).reshape(-1, len(pixels))
+        nobody = ids < 0
+        ids = ids.masked_fill(nobody, int(ids.max()) + 1)  # after all others, and emptied below
         self.pixels = pixels
         # Images grouped by class: labelling l has counts[l, c] images of class c from order[l, starts[l, c]].
         self._order = ids.argsort(dim=1, stable=True)
         counts = torch.zeros(len(ids), int(ids.max()) + 1, dtype=torch.int64, device=pixels.device)
         self._counts = counts.scatter_add_(1, ids, torch.ones_like(ids))
         self._starts = self._counts.cumsum(1) - self._counts
+        if bool(nobody.any()):
+            self._counts[:, -1] = 0
         self._eligible: dict[tuple[int, int], _Eligible] = {}
 
     def sample(self, n: int, spec: TaskSpec, rng: torch.Generator) -> Tasks:

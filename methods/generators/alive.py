@@ -4,31 +4,42 @@ from __future__ import annotations
 
 import torch
 
-from bench.contracts import Generator
+from bench.contracts import Generator, PosteriorEncoder
 from bench.datasets.images import UnlabelledImages
 from bench.errors import Diverged
 
-SAMPLES = 256
-LEAST_DIVERSITY = 0.01
 
-
-def check_alive(name: str, generator: Generator, rng: torch.Generator, real: UnlabelledImages | None) -> float:
+def check_alive(
+    name: str,
+    generator: Generator,
+    rng: torch.Generator,
+    real: UnlabelledImages | None,
+    samples: int = 256,
+    least: float = 0.01,
+) -> float:
     """The diversity of the generator's images; Diverged where they are not finite or, for all latents, one.
 
-    Diversity is the standard deviation of a pixel over images of SAMPLES latents of the prior, mean over pixels,
-    in units of the same for ``real`` images; below 0.01 a generator counts as collapsed. Without ``real`` (a
-    generator that nobody trained) it is in units of the full range, and none is too small.
+    Diversity is the standard deviation of a pixel over images of ``samples`` latents of the prior, mean over pixels,
+    in units of the same for ``real`` images; below ``least`` a generator counts as collapsed. Where a generator can
+    encode, as many posterior means of real images are among the latents: under a small KL weight they lie elsewhere,
+    and it is them that the decoder has learnt to tell apart. Without ``real`` (a generator that nobody trained)
+    diversity is in units of the full range, and none is too small.
     """
-    images = generator.decode(generator.sample_prior(SAMPLES, rng))
-    if not bool(images.isfinite().all()):
-        raise Diverged(f"{name}: it decodes latents to non-finite images")
-    spread = float(images.std(dim=0).mean())
+    latents = generator.sample_prior(samples, rng)
     if real is None:
-        return spread
-    some = torch.randint(len(real), (SAMPLES,), generator=rng, device=rng.device)
-    diversity = spread / max(float(real.take(some).std(dim=0).mean()), 1e-12)
-    if diversity < LEAST_DIVERSITY:
+        return _spread(name, generator.decode(latents))
+    some = real.take(torch.randint(len(real), (samples,), generator=rng, device=rng.device))
+    if isinstance(generator, PosteriorEncoder):
+        latents = torch.cat([latents, generator.encode(some)[0]])
+    diversity = _spread(name, generator.decode(latents)) / max(float(some.std(dim=0).mean()), 1e-12)
+    if diversity < least:
         raise Diverged(
             f"{name}: it collapsed, images of different latents differ by {diversity:.2g} of what real images differ by"
         )
     return diversity
+
+
+def _spread(name: str, images: torch.Tensor) -> float:
+    if not bool(images.isfinite().all()):
+        raise Diverged(f"{name}: it decodes latents to non-finite images")
+    return float(images.std(dim=0).mean())

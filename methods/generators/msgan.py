@@ -17,6 +17,7 @@ from bench.datasets.images import UnlabelledImages
 from bench.errors import BenchError, did_you_mean
 from bench.training import train
 from methods.generators.alive import check_alive
+from methods.generators.training import PRECISIONS, initialise, resolve_precision
 
 VERSION = 1
 """Raised whenever the same settings would train another GAN."""
@@ -24,7 +25,6 @@ VERSION = 1
 LARGEST_SIDE = 32
 CHUNK = {"cpu": 64, "cuda": 4096}  # images decoded at a time
 LOSSES = ("mode_seeking", "as_coded")
-PRECISIONS = ("auto", "bfloat16", "float32")
 KERNEL = 7  # of the generator's last convolution
 EPSILON = 1e-5  # of the mode-seeking term, as in both programs
 
@@ -283,25 +283,6 @@ class TrainedGAN:
         for part, out in zip(z.split(self._chunk), images.split(self._chunk), strict=True):
             out.copy_(self.network(part))
         return images
-
-
-def initialise(network: nn.Module, rng: torch.Generator) -> None:
-    """Glorot-uniform weights, zero biases; ``rng`` is on the CPU: the same start on every device."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            nn.init.xavier_uniform_(module.weight, generator=rng)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-
-
-def resolve_precision(precision: str, device: torch.device) -> str:
-    """``auto`` -> bfloat16 on GPUs and on CPUs with instructions for it, else float32."""
-    if precision != "auto":
-        return precision
-    if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    return "bfloat16" if supported() else "float32"
 
 
 def _update(loss: Tensor, optimizer: torch.optim.Optimizer, network: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""The convolutional VAE for small images (Khodadadeh et al. 2020, §7.1), trained on the unlabelled images."""
+"""The convolutional VAE (Khodadadeh et al. 2020, §7.1), trained on the unlabelled images."""
 
 from __future__ import annotations
 
@@ -8,20 +8,23 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.checkpoint import Checkpoint
 from bench.contracts import Context
 from bench.datasets.images import UnlabelledImages
-from bench.errors import BenchError, Diverged, did_you_mean
+from bench.errors import BenchError, did_you_mean
 from bench.training import train
+from methods.generators.alive import check_alive
+from methods.generators.training import PRECISIONS, initialise, resolve_precision
+from methods.generators.vae_networks import Network, architecture_for
 
 VERSION = 1
 """Raised whenever the same settings would train another VAE."""
 
-LARGEST_SIDE = 32
-CHUNK = {"cpu": 64, "cuda": 1024}  # images at a time outside training; on a CPU, what the cache holds
+# Of check_alive, before use. A VAE begins with the mean image, and after few steps the running averages of batch
+# norm are far from the mark: its images differ little then, without having collapsed.
+SAMPLES, LEAST_DIVERSITY = 32, 0.001
 BATCH_NORMS = ("batch", "affine")
 
 
@@ -29,53 +32,70 @@ BATCH_NORMS = ("batch", "affine")
 class VAE:
     """Train a variational autoencoder with Gaussian posterior N(mean, exp(logvar)) and prior N(0, I).
 
-    Architecture (Khodadadeh et al. 2020, §7.1; strides as in the authors' code, because the eight stride-2
-    layers of the text do not fit 28x28): four 3x3 convolutions of strides 2, 2, 1, 1, two dense heads; a
-    dense layer, four 3x3 transposed convolutions of strides 2, 2, 1, 1, a fifth to C channels and a sigmoid.
-    Batch norm and ReLU after every layer but the dense ones and the last. Adam, Glorot-uniform weights.
+    Architecture, by the longer side of the images (networks and sources: :mod:`methods.generators.vae_networks`):
+
+        up to 32  four 3x3 convolutions of strides 2, 2, 1, 1, two dense heads; a dense layer, four 3x3 transposed
+                  convolutions of strides 2, 2, 1, 1, a fifth to C channels and a sigmoid. Sides divisible by 4
+        above     five 4x4 convolutions of stride 2 with 64, 128, 256, 256, 512 maps, two dense heads; a dense layer
+                  to 64 maps, 4x4 transposed convolutions of strides 3, 2, 2, 1, 1 with 512, 256, 256, 128, 64 maps,
+                  a sixth to C channels and a sigmoid. Sides divisible by 12
+
+    Batch norm and ReLU after every layer but the dense ones (the decoder's has ReLU) and the last. Adam,
+    Glorot-uniform weights.
 
     Loss: binary cross-entropy summed over pixels + kl_weight * KL summed over latent dimensions, mean over
     images.
 
+    latent_dim: None is 20 for the first network and 500 for the second, as the authors have it.
+    channels: of the narrowest layer; the others keep their ratios to it.
     kl_weight: None is 1 / latent_dim, as the authors' code has it (a mean over the dimensions); 1 is the VAE
     of Kingma & Welling 2014.
     batch_norm: ``batch`` is batch normalisation, running averages outside training; ``affine`` keeps mean 0
     and variance 1 for ever, so that only the learned affine map remains, as in the authors' code under
     TensorFlow 2.
-
-    Images of 1 to any number of channels, sides at most 32 pixels and divisible by 4.
+    precision: of the products, in training and after; weights and losses are float32. ``auto`` is float32 for the
+    first network, and for the second bfloat16 on processors that multiply it faster. What was used is part of the
+    artifact's name.
     """
 
-    latent_dim: int = 20
+    latent_dim: int | None = None
     channels: int = 64
     kl_weight: float | None = None
     batch_norm: str = "batch"
     lr: float = 1e-3
     batch_size: int = 128
+    precision: str = "auto"
 
     def __post_init__(self) -> None:
         for name in ("latent_dim", "channels", "batch_size"):
-            if getattr(self, name) < 1:
-                raise BenchError(f"vae: {name} must be at least 1, not {getattr(self, name)}")
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise BenchError(f"vae: {name} must be at least 1, not {value}")
         if self.kl_weight is not None and not 0 <= self.kl_weight < math.inf:
             raise BenchError(f"vae: kl_weight must be 0 or more, or null for 1/latent_dim, not {self.kl_weight}")
         if not 0 < self.lr < math.inf:
             raise BenchError(f"vae: lr must be above 0, not {self.lr}")
-        if self.batch_norm not in BATCH_NORMS:
-            hint = did_you_mean(self.batch_norm, BATCH_NORMS)
-            raise BenchError(f"vae: batch_norm must be batch or affine, not {self.batch_norm!r}.{hint}")
+        for name, known in (("batch_norm", BATCH_NORMS), ("precision", PRECISIONS)):
+            if (value := getattr(self, name)) not in known:
+                hint = did_you_mean(value, known)
+                raise BenchError(f"vae: {name} must be one of {', '.join(known)}, not {value!r}.{hint}")
 
     def obtain(self, images: UnlabelledImages, context: Context) -> TrainedVAE:
         """The VAE of ``images`` for ``context.budget.generator_epochs`` epochs, stored or trained.
 
-        Its loss, epochs and training seconds are noted in the run's record under ``vae``.
+        Its loss, epochs, training seconds and diversity (:func:`check_alive`) are noted in the run's record.
         Raises BenchError for images of an unsupported size and Diverged for a non-finite or collapsed model.
         """
-        _check_shape(images.shape)
+        plan, device = architecture_for(images.shape), images.device
+        latent_dim = plan.latent_dim if self.latent_dim is None else self.latent_dim
+        precision = resolve_precision(plan.precision if self.precision == "auto" else self.precision, device)
+        network = Network(images.shape, self.channels, latent_dim, self.batch_norm == "affine", precision)
         recipe = {
             "generator": "vae",
             "version": VERSION,
             **asdict(self),
+            "latent_dim": latent_dim,
+            "kl_weight": 1 / latent_dim if self.kl_weight is None else self.kl_weight,
+            "precision": precision,
             "images": images.fingerprint,
             "shape": list(images.shape),
             "epochs": context.budget.generator_epochs,
@@ -84,22 +104,23 @@ class VAE:
         artifact = context.artifacts.get(
             "vae",
             recipe,
-            lambda checkpoint: self._train(images, context, checkpoint),
+            lambda checkpoint: self._train(network, recipe["kl_weight"], images, context, checkpoint),
             context.budget.checkpoint_seconds,
         )
-        network = Network(images.shape, self.channels, self.latent_dim, self.batch_norm == "affine")
         network.load_state_dict({name: value for name, value in artifact.tensors.items() if name != "losses"})
         notes = {name: artifact.meta[name] for name in ("loss", "epochs", "seconds")}
+        trained = TrainedVAE(network.to(device), notes)
+        rng = context.seed.at("generator", "check").generator(device)
+        real = images if notes["epochs"] else None
+        notes["diversity"] = check_alive("vae", trained, rng, real, SAMPLES, LEAST_DIVERSITY)
         context.note(vae=notes)
-        return TrainedVAE(network.to(images.device), notes)
+        return trained
 
     def _train(
-        self, images: UnlabelledImages, context: Context, checkpoint: Checkpoint
+        self, network: Network, kl_weight: float, images: UnlabelledImages, context: Context, checkpoint: Checkpoint
     ) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
         seed, device, epochs = context.seed.at("generator"), images.device, context.budget.generator_epochs
-        kl_weight = 1 / self.latent_dim if self.kl_weight is None else self.kl_weight
-        network = Network(images.shape, self.channels, self.latent_dim, self.batch_norm == "affine")
-        network.initialise(seed.at("weights").generator())
+        initialise(network, seed.at("weights").generator())
         network.to(device).train()
         optimizer = torch.optim.Adam(network.parameters(), lr=self.lr)
 
@@ -115,7 +136,7 @@ class VAE:
                 order = epoch, torch.randperm(len(images), generator=rng).to(device)
             x = images.take(order[1][position * batch : (position + 1) * batch])
             noise_rng = seed.at("noise", i).generator(device)
-            noise = torch.randn(batch, self.latent_dim, generator=noise_rng, device=device)
+            noise = torch.randn(batch, network.latent_dim, generator=noise_rng, device=device)
             optimizer.zero_grad(set_to_none=True)
             loss = network.loss(x, noise, kl_weight)
             loss.backward()
@@ -130,86 +151,12 @@ class VAE:
             checkpoint=checkpoint,
             progress=context.progress,
             stage="vae",
+            items=batch,
         )
-        trained = TrainedVAE(network, {})
-        if epochs > 0:
-            _check_alive(trained, seed.at("check").generator(device))
         last = outcome["loss"][-per_epoch:]
         loss = sum(last) / len(last) if last else None
         tensors = {**network.state_dict(), "losses": torch.tensor(outcome["loss"])}
         return tensors, {"loss": loss, "epochs": epochs, "seconds": outcome["seconds"]}
-
-
-class Network(nn.Module):
-    """Encoder and decoder for images [C, H, W]. Its weights are undefined until initialised or loaded."""
-
-    def __init__(self, shape: tuple[int, int, int], channels: int, latent_dim: int, affine: bool) -> None:
-        super().__init__()
-        self.shape, self.latent_dim, self.affine = shape, latent_dim, affine
-        colours, height, width = shape
-        self.small = (channels, height // 4, width // 4)
-        features = math.prod(self.small)
-        c = channels
-
-        def block(layer: nn.Module) -> nn.Sequential:
-            return nn.Sequential(layer, nn.BatchNorm2d(c), nn.ReLU(inplace=True))
-
-        with torch.device("meta"):  # torch's own initialisation draws from the global generator
-            self.encoder = nn.Sequential(
-                block(nn.Conv2d(colours, c, 3, stride=2, padding=1, bias=False)),
-                block(nn.Conv2d(c, c, 3, stride=2, padding=1, bias=False)),
-                block(nn.Conv2d(c, c, 3, padding=1, bias=False)),
-                block(nn.Conv2d(c, c, 3, padding=1, bias=False)),
-            )
-            self.mean = nn.Linear(features, latent_dim)
-            self.logvar = nn.Linear(features, latent_dim)
-            self.dense = nn.Linear(latent_dim, features)
-            self.decoder = nn.Sequential(
-                block(nn.ConvTranspose2d(c, c, 3, stride=2, padding=1, output_padding=1, bias=False)),
-                block(nn.ConvTranspose2d(c, c, 3, stride=2, padding=1, output_padding=1, bias=False)),
-                block(nn.ConvTranspose2d(c, c, 3, padding=1, bias=False)),
-                block(nn.ConvTranspose2d(c, c, 3, padding=1, bias=False)),
-                nn.ConvTranspose2d(c, colours, 3, padding=1),
-            )
-        self.to_empty(device="cpu")
-
-    def initialise(self, rng: torch.Generator) -> None:
-        """Glorot-uniform weights, zero biases; ``rng`` is on the CPU: the same start on every device."""
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-                nn.init.xavier_uniform_(module.weight, generator=rng)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-            elif isinstance(module, nn.BatchNorm2d):
-                module.reset_parameters()
-
-    def train(self, mode: bool = True) -> Network:
-        """As always, but ``affine`` batch norm stays at its initial statistics."""
-        super().train(mode)
-        for module in self.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.training = mode and not self.affine
-        return self
-
-    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Images [B, C, H, W] -> mean and log-variance, each [B, latent_dim]."""
-        # `.contiguous` leaves a one-channel image NCHW, and with it the whole network.
-        x = torch.empty_like(x, memory_format=torch.channels_last).copy_(x)
-        features = self.encoder(x).flatten(1)
-        return self.mean(features), self.logvar(features)
-
-    def decode(self, z: Tensor) -> Tensor:
-        """Latents [B, latent_dim] -> logits [B, C, H, W]."""
-        features = F.relu(self.dense(z)).unflatten(1, self.small)
-        return self.decoder(features.contiguous(memory_format=torch.channels_last))
-
-    def loss(self, x: Tensor, noise: Tensor, kl_weight: float) -> Tensor:
-        """Mean over images [B, C, H, W] of cross-entropy + kl_weight * KL; noise [B, d] ~ N(0, I)."""
-        mean, logvar = self.encode(x)
-        logits = self.decode(mean + torch.exp(logvar / 2) * noise)
-        cross_entropy = F.binary_cross_entropy_with_logits(logits, x, reduction="sum")
-        kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum()
-        return (cross_entropy + kl_weight * kl) / len(x)
 
 
 class TrainedVAE:
@@ -217,7 +164,7 @@ class TrainedVAE:
 
     Running averages stand in for batch statistics, so what becomes of one latent or image does not depend on
     the others beside it. Nothing here tracks gradients; memory is bounded by a chunk of images.
-    notes: final training loss (nats an image, mean of the last epoch), epochs, training seconds.
+    notes: final training loss (nats an image, mean of the last epoch), epochs, training seconds, diversity.
     """
 
     def __init__(self, network: Network, notes: Mapping[str, Any]) -> None:
@@ -226,7 +173,8 @@ class TrainedVAE:
         self.image_shape = network.shape
         self.notes = notes
         self._device = network.mean.weight.device
-        self._chunk = CHUNK.get(self._device.type, 64)
+        chunk = network.architecture.chunk
+        self._chunk = chunk.get(self._device.type, chunk["cpu"])
 
     def sample_prior(self, n: int, rng: torch.Generator) -> Tensor:
         """``n`` draws of N(0, I) [n, latent_dim] on the generator's device."""
@@ -246,21 +194,3 @@ class TrainedVAE:
         for part, out in zip(z.split(self._chunk), images.split(self._chunk), strict=True):
             torch.sigmoid(self.network.decode(part), out=out)
         return images
-
-
-def _check_shape(shape: tuple[int, int, int]) -> None:
-    _, height, width = shape
-    if height % 4 or width % 4 or max(height, width) > LARGEST_SIDE:
-        raise BenchError(
-            f"generator vae is for images with sides divisible by 4 and at most {LARGEST_SIDE} pixels, "
-            f"not {height}x{width}; choose another generator"
-        )
-
-
-def _check_alive(vae: TrainedVAE, rng: torch.Generator) -> None:
-    """Diverged where the images of 64 latents of the prior are not finite, or all the same."""
-    images = vae.decode(vae.sample_prior(64, rng))
-    if not bool(images.isfinite().all()):
-        raise Diverged("vae: it decodes latents to non-finite images")
-    if float(images.std(dim=0).max()) < 1e-4:
-        raise Diverged("vae: it collapsed, every latent decodes to the same image")

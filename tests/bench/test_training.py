@@ -21,8 +21,11 @@ def quiet(*_):
     pass
 
 
-def regression(path, total=40, stop_at=None, every=0.0, poison=None, executed=None):
-    """A small regression with Adam whose batches come from named seeds; ``executed`` collects the steps taken."""
+def regression(path, total=40, stop_at=None, every=0.0, poison=None, executed=None, growing=False):
+    """A small regression with Adam whose batches come from named seeds; ``executed`` collects the steps taken.
+
+    path: of the checkpoint, or the checkpoint itself.
+    """
     weight = torch.nn.Parameter(torch.linspace(-1, 1, 6).reshape(2, 3))
     optimizer = torch.optim.Adam([weight], lr=0.1)
 
@@ -41,7 +44,8 @@ def regression(path, total=40, stop_at=None, every=0.0, poison=None, executed=No
         optimizer.step()
         return loss.detach()
 
-    result = train(step, {"weight": weight.data}, optimizer, total, Checkpoint(path, every), quiet, "test")
+    checkpoint = path if isinstance(path, Checkpoint) else Checkpoint(path, every)
+    result = train(step, {"weight": weight.data}, optimizer, total, checkpoint, quiet, "test", growing=growing)
     return weight.detach().clone(), result
 
 
@@ -73,6 +77,74 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path):
     regression(tmp_path / "a.safetensors")
     with pytest.raises(BenchError, match="40 steps, not test of 41"):
         regression(tmp_path / "a.safetensors", total=41)
+
+
+def test_a_growing_training_goes_on_from_a_shorter_one_complete_or_not(tmp_path):
+    whole, expected = regression(tmp_path / "a.safetensors", 40)
+    path, executed = tmp_path / "b.safetensors", []
+    regression(path, 10, growing=True, executed=executed)
+    regression(path, 10, growing=True, executed=executed)
+    with pytest.raises(Stop):
+        regression(path, 60, stop_at=25, growing=True, executed=executed)
+    at_25, _ = regression(path, 25, growing=True, executed=executed)
+    assert executed == list(range(25)), "what was there already was not done again"
+    grown, got = regression(path, 40, growing=True, executed=executed)
+    assert executed == list(range(40))
+    assert torch.equal(at_25, regression(tmp_path / "c.safetensors", 25)[0])
+    assert torch.equal(grown, whole)
+    assert got["loss"] == expected["loss"]
+    assert got["seconds"] > 0
+
+
+def test_a_growing_training_is_not_turned_back(tmp_path):
+    regression(tmp_path / "a.safetensors", 10, growing=True)
+    with pytest.raises(BenchError, match="10 steps, not test of 9"):
+        regression(tmp_path / "a.safetensors", 9, growing=True)
+    regression(tmp_path / "b.safetensors", 10)
+    with pytest.raises(BenchError, match="10 steps, not test of 11"):
+        regression(tmp_path / "b.safetensors", 11)
+
+
+def test_a_growing_training_of_no_steps_is_a_beginning(tmp_path):
+    start, result = regression(tmp_path / "a.safetensors", 0, growing=True)
+    assert torch.equal(start, torch.linspace(-1, 1, 6).reshape(2, 3))
+    assert result["loss"] == []
+    grown, _ = regression(tmp_path / "a.safetensors", 5, growing=True)
+    assert torch.equal(grown, regression(tmp_path / "b.safetensors", 5)[0])
+
+
+def test_progress_counts_images_a_second_without_looks_and_saves(tmp_path, monkeypatch):
+    """On a clock of our own: a step takes 0.25 s, a look 100 s, a save 1000 s."""
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    seen = []
+
+    def step(_):
+        clock[0] += 0.25
+        return torch.zeros(())
+
+    def look(*_):
+        clock[0] += 100
+        return 0.5
+
+    class Slow(Checkpoint):
+        def save(self, tensors, meta):
+            clock[0] += 1000
+            super().save(tensors, meta)
+
+    def run(total, **settings):
+        seen.clear()
+        path = Slow(tmp_path / f"{total}.safetensors", 0.6)
+        progress = lambda stage, done, total, metrics: seen.append((done, metrics))  # noqa: E731
+        train(step, {"w": torch.zeros(1)}, None, total, path, progress, "t", **settings)
+        return seen
+
+    rates = [(done, m["images/s"]) for done, m in run(9, items=32, learner=lambda: None, monitor=look, monitor_every=4)]
+    assert [done for done, _ in rates][-1] == 9
+    assert len(rates) >= 4
+    assert {rate for _, rate in rates} == {128.0}
+    assert all(m["tasks/s"] == 8.0 for _, m in run(8, items=2, unit="tasks"))
+    assert all(set(m) == {"loss"} for _, m in run(7))
 
 
 def test_validation_is_logged_and_survives_a_resume(tmp_path):
@@ -187,3 +259,89 @@ def test_artifacts_of_different_recipes_do_not_mix(tmp_path):
     two.path.write_bytes(one.path.read_bytes())
     with pytest.raises(BenchError, match="another recipe"):
         store.get("thing", {"a": 2}, lambda _: ({}, {}))
+
+
+def grown(store, epochs, snapshots=(), executed=None, recipe=None):
+    """A regression of four steps an epoch that :meth:`ArtifactStore.grow` keeps."""
+
+    def make(checkpoint, target):
+        weight, result = regression(checkpoint, 4 * target, executed=executed, growing=True)
+        return {"weight": weight, "losses": torch.tensor(result["loss"])}, {"epochs": target}
+
+    return store.grow("toy", recipe or {"lr": 0.1}, epochs, 4, make, snapshots, checkpoint_seconds=0.0)
+
+
+def test_an_artifact_grows(tmp_path):
+    store, executed = ArtifactStore(tmp_path / "a"), []
+    two = grown(store, 2, executed=executed)
+    three = grown(store, 3, executed=executed)
+    assert grown(store, 2, executed=executed).path == two.path
+    assert executed == list(range(12)), "each step once"
+    alone = grown(ArtifactStore(tmp_path / "b"), 3)
+    assert (three.key, three.meta) == (alone.key, alone.meta)
+    assert torch.equal(three.tensors["weight"], alone.tensors["weight"])
+    assert three.meta == {"epochs": 3, "recipe": {"lr": 0.1, "epochs": 3}}
+    assert set(store.used) == {two.key, three.key}
+    grown(store, 1, recipe={"lr": 0.2}, executed=executed)
+    assert executed[12:] == list(range(4)), "another recipe has a training of its own"
+
+
+def test_snapshots_are_artifacts_as_if_asked_for_and_those_beyond_the_end_are_not_made(tmp_path):
+    store, executed = ArtifactStore(tmp_path / "a"), []
+    last = grown(store, 3, snapshots=[2, 0, 2, 7], executed=executed)
+    assert executed == list(range(12))
+    assert set(store.used) == {last.key}, "a run rests on the last, not on the snapshots"
+    for epochs in (0, 2, 3):
+        kept = grown(store, epochs, executed=executed)
+        alone = grown(ArtifactStore(tmp_path / str(epochs)), epochs)
+        assert kept.key == alone.key
+        assert torch.equal(kept.tensors["weight"], alone.tensors["weight"])
+    assert executed == list(range(12))
+    assert len(list((tmp_path / "a").glob("toy-????????????.safetensors"))) == 3
+
+
+def test_a_shorter_artifact_does_not_disturb_the_longer_training(tmp_path):
+    store, executed = ArtifactStore(tmp_path), []
+    grown(store, 3)
+    (line,) = tmp_path.glob("*.training.safetensors")
+    before = line.read_bytes()
+    one = grown(store, 1, executed=executed)
+    assert executed == list(range(4))
+    assert line.read_bytes() == before
+    assert torch.equal(one.tensors["weight"], regression(tmp_path / "alone.safetensors", 4)[0])
+    assert not list(tmp_path.glob("*.partial.safetensors"))
+    grown(store, 4, executed=executed)
+    assert executed[4:] == list(range(12, 16))
+
+
+def test_an_interrupted_artifact_goes_on_growing(tmp_path):
+    store, executed = ArtifactStore(tmp_path), []
+
+    def interrupted(checkpoint, target):
+        weight, _ = regression(checkpoint, 4 * target, stop_at=6, executed=executed, growing=True)
+        return {"weight": weight}, {}
+
+    with pytest.raises(Stop):
+        store.grow("toy", {"lr": 0.1}, 3, 4, interrupted, [1], 0.0)
+    assert store.used == {}
+    two = grown(store, 2, executed=executed)
+    assert executed == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert torch.equal(two.tensors["weight"], regression(tmp_path / "alone.safetensors", 8)[0])
+
+
+def _grow_in_a_process(root, epochs):
+    grown(ArtifactStore(root), epochs)
+
+
+def test_processes_may_ask_for_different_lengths_at_once(tmp_path):
+    context = multiprocessing.get_context("fork")
+    lengths = (5, 1, 3, 3)
+    workers = [context.Process(target=_grow_in_a_process, args=(tmp_path / "a", epochs)) for epochs in lengths]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0, 0, 0]
+    for epochs in {*lengths}:
+        alone = regression(tmp_path / f"{epochs}.safetensors", 4 * epochs)[0]
+        assert torch.equal(grown(ArtifactStore(tmp_path / "a"), epochs).tensors["weight"], alone)

@@ -21,7 +21,10 @@ from bench.tasks.manifest import draw
 
 CPU = torch.device("cpu")
 METHODS = sorted(catalogue.variants())
-SMALL = ("backbone.filters=4", "learner.eval_steps=2", "generator.channels=4", "generator.batch_size=200")
+SMALL = (
+    *("backbone.filters=4", "learner.eval_steps=2", "generator.channels=4", "generator.batch_size=200"),
+    *("classifier.clusters=20", "classifier.restarts=1", "classifier.epochs=5", "classifier.units=16"),
+)
 
 
 def composed(name):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import itertools
+import json
 import math
 import os
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -12,13 +15,18 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from commands import TINY, Bench
 from helpers_methods import make_context, make_images
 from PIL import Image
 
+from bench.checkpoint import load_tensors, save_tensors
 from bench.contracts import Generator, GeneratorRecipe, PosteriorEncoder
 from bench.datasets.images import UnlabelledImages
 from bench.errors import BenchError, Diverged
-from methods.generators.vae import CHUNK, VAE, Network, TrainedVAE
+from methods.generators.training import initialise
+from methods.generators.vae import VAE, TrainedVAE
+from methods.generators.vae_networks import SMALL as SMALL_PLAN
+from methods.generators.vae_networks import Network, _Down, _Up
 
 SMALL = VAE(latent_dim=3, channels=4, batch_size=8)
 
@@ -27,9 +35,9 @@ def rng(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def network_of(shape=(1, 28, 28), channels=64, latent_dim=20, affine=False) -> Network:
-    network = Network(shape, channels, latent_dim, affine)
-    network.initialise(rng())
+def network_of(shape=(1, 28, 28), channels=64, latent_dim=20, affine=False, precision="float32") -> Network:
+    network = Network(shape, channels, latent_dim, affine, precision)
+    initialise(network, rng())
     return network
 
 
@@ -59,7 +67,57 @@ def test_the_layers_have_the_sizes_of_the_paper():
     assert sum(p.numel() for p in network.parameters()) == expected
 
 
-@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (2, 12, 20)])
+def test_the_layers_for_photographs_have_the_sizes_of_the_authors_code():
+    sizes = []
+    network = network_of((3, 84, 84), latent_dim=500).eval()
+    for layer in (*network.encoder, *network.decoder):
+        layer.register_forward_hook(lambda _, __, out: sizes.append(tuple(out.shape[1:])))
+    mean, logvar = network.encode(torch.rand(1, 3, 84, 84))
+    assert mean.shape == logvar.shape == (1, 500)
+    assert network.decode(mean).shape == (1, 3, 84, 84)
+    down = [(64, 42, 42), (128, 21, 21), (256, 11, 11), (256, 6, 6), (512, 3, 3)]
+    up = [(512, 21, 21), (256, 42, 42), (256, 84, 84), (128, 84, 84), (64, 84, 84), (3, 84, 84)]
+    assert sizes == down + up
+    assert network.dense.out_features == 7 * 7 * 64
+    kernels = {layer[0].kernel_size for layer in (*network.encoder, *network.decoder[:-1])}
+    assert kernels | {network.decoder[-1].kernel_size} == {(4, 4)}
+    # 4x4 layers without bias, batch norm, dense layers with bias, the output layer with bias.
+    maps = [3, 64, 128, 256, 256, 512]
+    expected = sum(16 * a * b + 2 * b for a, b in itertools.pairwise(maps))
+    maps = [64, 512, 256, 256, 128, 64]
+    expected += sum(16 * a * b + 2 * b for a, b in itertools.pairwise(maps)) + 16 * 64 * 3 + 3
+    expected += 2 * (4608 * 500 + 500) + 500 * 3136 + 3136
+    assert sum(p.numel() for p in network.parameters()) == expected
+
+
+@pytest.mark.parametrize("side", [4, 7])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_a_4x4_layer_pads_as_the_authors_framework_does(side, stride):
+    """TensorFlow's "same": the smaller half of the padding before, the larger after; transposed likewise.
+
+    Stride 3 alone is mirrored: its one surplus pixel is cut off before, not after.
+    """
+    full = (side - 1) * stride + 4
+    cut = full - side * stride
+    before = cut - cut // 2 if stride == 3 else cut // 2
+    up = _Up(2, 3, 4, stride)
+    torch.nn.init.normal_(up.weight, generator=rng())
+    x = torch.randn(1, 2, side, side, generator=rng(1))
+    whole = F.conv_transpose2d(x, up.weight, stride=stride)
+    part = slice(before, before + side * stride)
+    torch.testing.assert_close(up(x), whole[..., part, part])
+    if stride == 2:  # the only stride that the encoder has
+        down = _Down(2, 3, 4, stride)
+        torch.nn.init.normal_(down.weight, generator=rng())
+        made = -(-side // stride)
+        pad = (made - 1) * stride + 4 - side
+        left, right = pad // 2, pad - pad // 2
+        expected = F.conv2d(F.pad(x, (left, right, left, right)), down.weight, stride=stride)
+        assert expected.shape[-1] == made
+        torch.testing.assert_close(down(x), expected)
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (2, 12, 20), (3, 36, 60), (1, 84, 84), (3, 12, 48)])
 def test_other_sizes_and_channels(shape):
     network = network_of(shape, channels=4, latent_dim=3).eval()
     assert network.decode(network.encode(torch.rand(2, *shape))[0]).shape == (2, *shape)
@@ -134,7 +192,7 @@ def test_it_learns_to_rebuild_images_and_to_make_new_ones(tmp_path):
 
 def test_decode_and_encode_are_functions_of_one_row_alone(tmp_path):
     vae = SMALL.obtain(make_images(64), make_context(tmp_path))
-    n = CHUNK["cpu"] + 7
+    n = SMALL_PLAN.chunk["cpu"] + 7
     z = vae.sample_prior(n, rng())
     images = vae.decode(z)
     assert images.shape == (n, 1, 8, 8)
@@ -232,20 +290,65 @@ def test_fewer_images_than_a_batch(tmp_path):
     assert SMALL.obtain(make_images(5), make_context(tmp_path)).notes["epochs"] == 1
 
 
-def test_divergence_and_collapse_are_told_and_not_kept(tmp_path):
+def test_divergence_is_not_kept_and_a_collapsed_vae_not_used(tmp_path):
     with pytest.raises(Diverged, match="non-finite"):
         VAE(latent_dim=3, channels=4, batch_size=8, lr=1e20).obtain(make_images(64), make_context(tmp_path, epochs=2))
-    # Nothing but the KL term matters: the posterior becomes the prior and the decoder forgets the latent.
-    dead = UnlabelledImages(torch.zeros(64, 1, 8, 8, dtype=torch.uint8), "black")
-    with pytest.raises(Diverged, match="every latent decodes to the same image"):
-        VAE(latent_dim=3, channels=4, batch_size=8, lr=0.05).obtain(dead, make_context(tmp_path, epochs=20))
     assert not list((tmp_path / "artifacts").glob("vae-????????????.safetensors"))
+    # A batch norm without spread, and with it the last layer, forgets the latent.
+    images, context = make_images(64), make_context(tmp_path)
+    path = SMALL.obtain(images, context) and next(iter(context.artifacts.used.values())).path
+    tensors, meta = load_tensors(path)
+    tensors["decoder.3.1.weight"].zero_()
+    save_tensors(path, tensors, meta)
+    with pytest.raises(Diverged, match="vae: it collapsed, images of different latents differ by 0 of what"):
+        SMALL.obtain(images, make_context(tmp_path))
+    tensors["decoder.4.bias"].fill_(math.nan)
+    save_tensors(path, tensors, meta)
+    with pytest.raises(Diverged, match="vae: it decodes latents to non-finite images"):
+        SMALL.obtain(images, make_context(tmp_path))
 
 
-@pytest.mark.parametrize("side", [30, 84])
-def test_unsupported_sizes_are_refused(tmp_path, side):
-    with pytest.raises(BenchError, match=f"not {side}x{side}; choose another generator"):
-        SMALL.obtain(make_images(4, (3, side, side)), make_context(tmp_path))
+def test_latent_and_weight_follow_the_network_and_one_vae_has_one_name(tmp_path):
+    def key(**settings):
+        context = make_context(tmp_path, epochs=0)
+        vae = VAE(channels=1, **settings).obtain(images, context)
+        return vae.latent_dim, next(iter(context.artifacts.used))
+
+    images = make_images(4)
+    assert key()[0] == 20
+    assert key() == key(latent_dim=20) == key(kl_weight=0.05) == key(precision="float32")
+    assert len({key(), key(kl_weight=0.1), key(precision="bfloat16")}) == 3
+    images = make_images(4, (3, 36, 36))
+    assert key()[0] == 500
+    assert key() == key(kl_weight=1 / 500)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_network_for_photographs_learns(tmp_path, precision):
+    """Large bright squares at four places: rebuilt far better than by the mean image, in either precision."""
+    pixels = torch.zeros(64, 3, 36, 36, dtype=torch.uint8)
+    for i in range(64):
+        y, x = 18 * (i % 2), 18 * (i // 2 % 2)
+        pixels[i, :, y : y + 18, x : x + 18] = 255
+    images = UnlabelledImages(pixels, "squares")
+    seen = []
+    recipe = VAE(latent_dim=4, channels=4, batch_size=16, lr=3e-3, precision=precision)
+    context = make_context(tmp_path, epochs=20, progress=lambda s, d, t, m: seen.append(m))
+    vae = recipe.obtain(images, context)
+    assert all(metrics["images/s"] > 0 for metrics in seen)
+    x = images.take(torch.arange(64))
+    rebuilt = vae.decode(vae.encode(x)[0])
+    assert rebuilt.dtype == torch.float32
+    assert float((rebuilt - x).abs().mean()) < 0.15  # 0.375 for the mean image
+    z = vae.sample_prior(20, rng())  # more than a chunk
+    tolerance = 1e-5 if precision == "float32" else 2e-2
+    torch.testing.assert_close(vae.decode(z[-3:-2]), vae.decode(z)[-3:-2], atol=tolerance, rtol=0)
+
+
+@pytest.mark.parametrize(("height", "width"), [(30, 30), (64, 64), (28, 84)])
+def test_unsupported_sizes_are_refused(tmp_path, height, width):
+    with pytest.raises(BenchError, match=rf"by 4 up to 32 pixels, and by 12 above, not {height}x{width}; choose"):
+        SMALL.obtain(make_images(4, (3, height, width)), make_context(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -255,12 +358,40 @@ def test_unsupported_sizes_are_refused(tmp_path, side):
         ({"kl_weight": -1.0}, "kl_weight must be 0 or more"),
         ({"lr": 0.0}, "lr must be above 0"),
         ({"batch_norm": "afine"}, "Did you mean 'affine'?"),
+        ({"precision": "bfloat"}, "Did you mean 'bfloat16'?"),
     ],
 )
 def test_bad_settings_are_refused(settings, message):
     with pytest.raises(BenchError) as error:
         VAE(**settings)
     assert message in str(error.value)
+
+
+@pytest.mark.grocery
+def test_lasium_makes_tasks_of_photographs_from_the_command_line(tmp_path):
+    """The same name as on small images: the network follows from the size of the images. Four images of a class."""
+    real, few = Path(os.environ.get("BENCH_DATA", "data")) / "grocery84", tmp_path / "data" / "grocery84"
+    if not (real / "grocery84.zip").exists():
+        pytest.skip("no grocery84 in $BENCH_DATA")
+    few.mkdir(parents=True)
+    shutil.copy(real / "splits.json", few)
+    with zipfile.ZipFile(real / "grocery84.zip") as source, zipfile.ZipFile(few / "grocery84.zip", "w") as target:
+        names = sorted(name for name in source.namelist() if name.endswith((".png", ".jpg")))
+        for _, images in itertools.groupby(names, lambda name: name.rpartition("/")[0]):
+            for name in itertools.islice(images, 4):
+                target.writestr(name, source.read(name))
+    bench = Bench(tmp_path / "cache", tmp_path)
+    request = ("--dataset", "grocery84", "--data-dir", tmp_path / "data", "--budget", "smoke", "generator.channels=1")
+    settings = ("--no-references", "query=2", "budget.meta_iterations=1", *TINY)
+    assert "1 of 1 runs done" in bench("run", "--methods", "lasium-ro-vae-maml", *request, *settings).stdout
+    (record,) = (json.loads(path.read_text()) for path in bench.out.glob("*/*/*/run.json"))
+    assert record["status"] == "done"
+    assert record["notes"]["vae"]["diversity"] > 0
+    (artifact,) = bench.out.glob("artifacts/vae-*.safetensors")
+    recipe = load_tensors(artifact)[1]["recipe"]
+    assert (recipe["latent_dim"], recipe["shape"]) == (500, [3, 84, 84])
+    bench("show", "lasium-ro-vae-maml", *request, "--to", "tasks.png")
+    assert (bench.folder / "tasks.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.omniglot

@@ -5,9 +5,9 @@ import pytest
 import torch
 from sklearn.neighbors import KNeighborsClassifier
 
-from bench.contracts import Learner
+from bench.contracts import Classifier, EmbeddingLearner, Learner
 from bench.errors import BenchError
-from bench.learners.embedding import NearestNeighbours
+from bench.learners.embedding import EmbeddingClassifier, NearestNeighbours
 
 
 class Flat:
@@ -43,7 +43,7 @@ def tasks(seed, way=5, shot=4, queries=30, coarse=False):
 @pytest.mark.parametrize("coarse", [False, True])
 def test_votes_equal_scikit_learns_in_a_plain_loop(k, encoder, coarse):
     support, query = tasks(k, coarse=coarse)
-    scores = NearestNeighbours(encoder, k).predict(support, query)
+    scores = EmbeddingClassifier(encoder, NearestNeighbours(k)).predict(support, query)
     assert scores.shape == (6, 30, 5)
     for t in range(6):
         x = encoder.encode(support[t].flatten(0, 1)).double().numpy()
@@ -61,10 +61,10 @@ def test_votes_equal_scikit_learns_in_a_plain_loop(k, encoder, coarse):
 def test_ties_go_to_the_first_class_and_equal_images_are_found():
     support = torch.zeros(1, 3, 2, 1, 4, 4)
     support[0, 1, 1] = support[0, 2, 0] = 1.0
-    learner = NearestNeighbours(Flat())
+    learner = EmbeddingClassifier(Flat(), NearestNeighbours())
     assert learner.predict(support, torch.zeros(1, 1, 1, 4, 4)).argmax(2).item() == 0
     assert learner.predict(support, torch.ones(1, 1, 1, 4, 4)).argmax(2).item() == 1
-    even = NearestNeighbours(Flat(), k=6).predict(support, torch.ones(1, 1, 1, 4, 4))
+    even = EmbeddingClassifier(Flat(), NearestNeighbours(6)).predict(support, torch.ones(1, 1, 1, 4, 4))
     torch.testing.assert_close(even, torch.full((1, 1, 3), 1 / 3))
     near = torch.rand(1, 5, 1, 1, 4, 4, generator=torch.Generator().manual_seed(0)) * 1e-4 + 0.5
     assert learner.predict(near, near[:, :, 0]).argmax(2).tolist() == [[0, 1, 2, 3, 4]]
@@ -72,7 +72,7 @@ def test_ties_go_to_the_first_class_and_equal_images_are_found():
 
 def test_an_answer_depends_on_its_own_task_and_query_alone():
     support, query = tasks(3)
-    learner = NearestNeighbours(Flat(), k=3)
+    learner = EmbeddingClassifier(Flat(), NearestNeighbours(3))
     whole = learner.predict(support, query)
     for t in range(6):
         for m in (0, 29):
@@ -81,10 +81,12 @@ def test_an_answer_depends_on_its_own_task_and_query_alone():
 
 
 def test_it_is_an_inductive_learner_with_a_sensible_k():
-    learner = NearestNeighbours(Flat(), k=21)
+    learner = EmbeddingClassifier(Flat(), NearestNeighbours(21))
     assert isinstance(learner, Learner)
+    assert isinstance(learner, EmbeddingLearner)
+    assert isinstance(learner.classifier, Classifier)
     assert not learner.transductive
     with pytest.raises(BenchError, match=r"21 nearest neighbours need .* but a task has 20"):
         learner.predict(*tasks(0))
     with pytest.raises(BenchError, match="k of at least 1, not 0"):
-        NearestNeighbours(Flat(), k=0)
+        NearestNeighbours(k=0)

@@ -110,4 +110,19 @@ def test_it_is_a_task_sampler_and_refuses_what_has_no_labels():
     with pytest.raises(BenchError, match="class ids of 2 images must have shape"):
         LabelledSampler.of(images.pixels, torch.tensor([0, 1, 2]))
     with pytest.raises(BenchError, match="integers of at least 0"):
-        LabelledSampler.of(images.pixels, torch.tensor([0, -1]))
+        LabelledSampler.of(images.pixels, torch.tensor([0, -2]))
+
+
+def test_images_in_no_class_are_never_drawn():
+    pixels = torch.arange(40, dtype=torch.uint8).view(-1, 1, 1, 1).repeat(1, 1, 1, 8)
+    labels = torch.arange(40) // 10
+    labels[::3] = -1
+    both = torch.stack([labels, torch.where(labels == 2, -1, labels)])
+    sampler = LabelledSampler.of(pixels, both)
+    tasks = sampler.sample(300, TaskSpec(3, 1, 2), torch.Generator().manual_seed(0))
+    index = (torch.cat([tasks.support, tasks.query], 2)[..., 0, 0, 0] * 255).round().long()
+    assert (labels[index] >= 0).all()
+    assert (labels[index] == labels[index][..., :1]).all()
+    assert {2} <= set(labels[index].flatten().tolist())
+    with pytest.raises(BenchError, match=r"3-way tasks need 3 classes .* there are only 0"):
+        LabelledSampler.of(pixels, torch.full((40,), -1)).sample(1, TaskSpec(3, 1, 2), torch.Generator())

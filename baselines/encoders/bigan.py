@@ -1,0 +1,210 @@
+"""The bidirectional GAN (Donahue et al. 2017), trained on the unlabelled images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.checkpoint import Checkpoint
+from bench.contracts import Context
+from bench.datasets.images import UnlabelledImages
+from bench.errors import BenchError
+from bench.training import EpochBatches, train
+
+VERSION = 1
+"""Raised whenever the same settings would train another encoder."""
+
+LARGEST_SIDE = 64
+CHUNK = {"cpu": 1024, "cuda": 16384}  # images embedded at a time
+
+
+@dataclass(frozen=True)
+class BiGAN:
+    """An encoder E and a generator G that make the pairs (x, E(x)) and (G(z), z) look alike to a discriminator.
+
+    z ~ U(-1, 1)^dim. Discriminator: cross-entropy of telling the two kinds of pairs apart; E and G: the same with
+    the answers exchanged (Donahue et al. 2017, §3.4). All three take one Adam step a batch, from the same forward
+    pass. The networks are those of the authors' MNIST program: perceptrons of two layers of ``width``, in E and
+    the discriminator LeakyReLU 0.2 with batch norm in the second layer, in G ReLU with batch norm in both; batch
+    norm has neither gain nor offset. The last layer of G is a sigmoid, that of E linear. Weight decay as written;
+    the learning rate falls exponentially to ``last_lr`` of itself over the second half (their code).
+
+    The encoder uses running averages for batch statistics. Images of at most 64 pixels a side.
+    """
+
+    dim: int = 200
+    width: int = 1024
+    lr: float = 2e-4
+    beta1: float = 0.5
+    weight_decay: float = 2.5e-5
+    last_lr: float = 0.01
+    batch_size: int = 128
+
+    def __post_init__(self) -> None:
+        for name, least in (("dim", 1), ("width", 1), ("batch_size", 2)):
+            if getattr(self, name) < least:
+                raise BenchError(f"bigan: {name} must be at least {least}, not {getattr(self, name)}")
+        if not self.lr > 0 or not 0 < self.last_lr <= 1 or not 0 <= self.beta1 < 1 or not self.weight_decay >= 0:
+            raise BenchError(
+                "bigan: lr must be above 0, last_lr in (0, 1], beta1 in [0, 1) and weight_decay 0 or more, not "
+                f"{self.lr}, {self.last_lr}, {self.beta1}, {self.weight_decay}"
+            )
+
+    def obtain(self, images: UnlabelledImages, context: Context) -> TrainedBiGAN:
+        """The encoder of ``images`` for ``context.budget.encoder_epochs`` epochs, stored or trained.
+
+        Raises BenchError for images above 64 pixels and Diverged when the loss becomes non-finite.
+        """
+        if max(images.shape[1:]) > LARGEST_SIDE:
+            height, width = images.shape[1:]
+            raise BenchError(
+                f"encoder bigan is for images of at most {LARGEST_SIDE} pixels, not {height}x{width}; choose another"
+            )
+        recipe = {
+            "encoder": "bigan",
+            "version": VERSION,
+            **asdict(self),
+            "images": images.fingerprint,
+            "shape": list(images.shape),
+            "epochs": context.budget.encoder_epochs,
+            "seed": context.seed.at("encoder").value(),
+        }
+        artifact = context.artifacts.get(
+            "encoder-bigan",
+            recipe,
+            lambda checkpoint: self._train(images, context, checkpoint),
+            context.budget.checkpoint_seconds,
+        )
+        networks = Networks(images.shape, self.width, self.dim)
+        networks.load_state_dict({name: value for name, value in artifact.tensors.items() if name != "losses"})
+        context.note(bigan={name: artifact.meta[name] for name in ("loss", "epochs", "seconds")})
+        return TrainedBiGAN(networks.to(images.device))
+
+    def _train(
+        self, images: UnlabelledImages, context: Context, checkpoint: Checkpoint
+    ) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
+        seed, device, epochs = context.seed.at("encoder"), images.device, context.budget.encoder_epochs
+        networks = Networks(images.shape, self.width, self.dim)
+        networks.initialise(seed.at("weights").generator())
+        networks.to(device).train()
+        players = [*networks.encoder.parameters(), *networks.generator.parameters()]
+        judge = list(networks.discriminator.parameters())
+        optimizer = torch.optim.Adam(
+            [*players, *judge], lr=self.lr, betas=(self.beta1, 0.999), weight_decay=self.weight_decay
+        )
+        batches = EpochBatches(len(images), self.batch_size, seed, device)
+        total = epochs * batches.per_epoch
+
+        def step(i: int) -> Tensor:
+            x = images.take(batches.at(i)).flatten(1)
+            rng = seed.at("prior", i).generator(device)
+            z = torch.rand(len(x), self.dim, generator=rng, device=device) * 2 - 1
+            of_players, of_judge = losses(networks, x, z)
+            grads = [
+                *torch.autograd.grad(of_players, players, retain_graph=True),
+                *torch.autograd.grad(of_judge, judge),
+            ]
+            for parameter, grad in zip([*players, *judge], grads, strict=True):
+                parameter.grad = grad
+            for group in optimizer.param_groups:
+                group["lr"] = self.lr * self.last_lr ** max(0.0, 2 * i / total - 1)
+            optimizer.step()
+            return of_players.detach()
+
+        outcome = train(
+            step,
+            networks.state_dict(),
+            optimizer,
+            total=total,
+            checkpoint=checkpoint,
+            progress=context.progress,
+            stage="bigan",
+            items=batches.size,
+        )
+        last = outcome["loss"][-batches.per_epoch :]
+        tensors = {**networks.state_dict(), "losses": torch.tensor(outcome["loss"])}
+        loss = sum(last) / len(last) if last else None
+        return tensors, {"loss": loss, "epochs": epochs, "seconds": outcome["seconds"]}
+
+
+def losses(networks: Networks, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    """Of encoder and generator, and of the discriminator; x [B, C*H*W] in [0, 1], z [B, dim]."""
+    real = networks.discriminator(torch.cat([x, networks.encoder(x)], dim=1))
+    fake = networks.discriminator(torch.cat([torch.sigmoid(networks.generator(z)), z], dim=1))
+    yes, no = torch.ones_like(real), torch.zeros_like(real)
+    cross_entropy = F.binary_cross_entropy_with_logits
+    return (
+        cross_entropy(real, no) + cross_entropy(fake, yes),
+        cross_entropy(real, yes) + cross_entropy(fake, no),
+    )
+
+
+class Networks(nn.Module):
+    """Encoder, generator and discriminator for images [C, H, W]. Undefined until initialised or loaded."""
+
+    def __init__(self, shape: tuple[int, int, int], width: int, dim: int) -> None:
+        super().__init__()
+        self.shape, self.dim = shape, dim
+        pixels = math.prod(shape)
+
+        def norm() -> nn.Module:
+            return nn.BatchNorm1d(width, affine=False)
+
+        def leaky() -> nn.Module:
+            return nn.LeakyReLU(0.2, inplace=True)
+
+        with torch.device("meta"):  # torch's own initialisation draws from the global generator
+            self.encoder = nn.Sequential(
+                *(nn.Linear(pixels, width), leaky()),
+                *(nn.Linear(width, width, bias=False), norm(), leaky()),
+                nn.Linear(width, dim),
+            )
+            self.generator = nn.Sequential(
+                *(nn.Linear(dim, width, bias=False), norm(), nn.ReLU(inplace=True)),
+                *(nn.Linear(width, width, bias=False), norm(), nn.ReLU(inplace=True)),
+                nn.Linear(width, pixels),
+            )
+            self.discriminator = nn.Sequential(
+                *(nn.Linear(pixels + dim, width), leaky()),
+                *(nn.Linear(width, width, bias=False), norm(), leaky()),
+                nn.Linear(width, 1),
+            )
+        self.to_empty(device="cpu")
+
+    def initialise(self, rng: torch.Generator) -> None:
+        """Weights N(0, 0.02^2), zero biases; ``rng`` is on the CPU."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=0.02, generator=rng)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.BatchNorm1d):
+                module.reset_running_stats()
+
+
+class TrainedBiGAN:
+    """A :class:`bench.contracts.Encoder`; ``decode`` is its generator. Nothing here tracks gradients."""
+
+    def __init__(self, networks: Networks) -> None:
+        self.networks = networks.eval().requires_grad_(False)
+        self.dim = networks.dim
+        self.image_shape = networks.shape
+
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> Tensor:
+        """Images [B, C, H, W] in [0, 1] -> embeddings [B, dim]."""
+        chunk = CHUNK.get(x.device.type, 1024)
+        return torch.cat([self.networks.encoder(part.flatten(1)) for part in x.split(chunk)])
+
+    @torch.no_grad()
+    def decode(self, z: Tensor) -> Tensor:
+        """Latents [B, dim] -> images [B, C, H, W] in [0, 1]."""
+        chunk = CHUNK.get(z.device.type, 1024)
+        made = [torch.sigmoid(self.networks.generator(part)) for part in z.split(chunk)]
+        return torch.cat(made).unflatten(1, self.image_shape)
