@@ -271,7 +271,7 @@ def test_every_method_builds_on_every_dataset(name, own_file):
 @pytest.mark.parametrize("name", sorted(catalogue.options("experiment")))
 def test_every_experiment_composes(name):
     configs = run_configs(Request(experiment=name))
-    assert len({one.method_name for one in configs}) == len(configs) > 1
+    assert len({(one.method_name, one.budget_name) for one in configs}) == len(configs) > 1
     for one in configs:
         build(one.values["method"], one.values)
 

@@ -70,6 +70,27 @@ def test_trainings_of_different_length_are_tables_of_their_own(tmp_path):
     assert cell(short, "N, σ² = 0.5", "GAN-MAML").answer.estimate.mean == pytest.approx(0.6)
 
 
+def test_different_lengths_never_share_a_table_also_in_different_cells(tmp_path):
+    write_cell(tmp_path, "lasium-n-gan-maml", epochs=500)
+    write_cell(tmp_path, "lasium-ro-gan-maml", epochs=60)
+    write_cell(tmp_path, "lasium-oc-gan-maml", epochs=60, status="failed", reason="why")
+    found = arranged(tmp_path)
+    (table,) = found.tables
+    told = [(one.cell.row.title, one.state) for one in table.cells if one.state != "not run"]
+    assert told == [("RO, α = 0.2", "done"), ("OC, α = 0.2", "failed")]
+    ((alone, training),) = found.singles
+    assert (alone.cell.row.title, training[1]) == ("N, σ² = 0.5", "500 epochs of MSGAN")
+
+
+def test_two_answers_of_one_cell_never_share_a_table_where_a_record_does_not_know_a_setting(tmp_path):
+    for name in ("lasium-n-gan-maml", "lasium-ro-gan-maml"):
+        write_cell(tmp_path, name, 0.8, query_shift=None)
+        write_cell(tmp_path, f"{name},query_shift=0", 0.72, query_shift=0)
+    tables = arranged(tmp_path).tables
+    means = [cell(table, "N, σ² = 0.5", "GAN-MAML").answer.estimate.mean for table in tables]
+    assert sorted(means) == pytest.approx([0.72, 0.8])
+
+
 def test_generators_of_different_kinds_share_a_table_however_long_each_was_trained(tmp_path):
     write_cell(tmp_path, "lasium-n-gan-maml", epochs=60)
     write_cell(tmp_path, "lasium-n-vae-maml", epochs=25, generator="vae")
