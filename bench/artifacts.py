@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ class ArtifactStore:
         artifact = None
         for target in sorted({e for e in snapshots if e <= epochs} | {epochs}):
             whole = {**recipe, "epochs": target}
-            artifact = self._obtain(kind, whole, lambda own, e=target: trained(own, e), checkpoint_seconds)
+            artifact = self._obtain(kind, whole, partial(trained, target=target), checkpoint_seconds)
         assert artifact is not None
         self.used[artifact.key] = artifact
         return artifact
@@ -112,10 +113,10 @@ class ArtifactStore:
                 lock = FileLock(path.with_suffix(".lock"))
                 with lock:
                     if not path.exists():
-                        partial = path.with_suffix(".partial.safetensors")
-                        tensors, meta = make(Checkpoint(partial, checkpoint_seconds))
+                        unfinished = path.with_suffix(".partial.safetensors")
+                        tensors, meta = make(Checkpoint(unfinished, checkpoint_seconds))
                         save_tensors(path, tensors, {**meta, "recipe": dict(recipe)})
-                        partial.unlink(missing_ok=True)
+                        unfinished.unlink(missing_ok=True)
             except OSError as error:
                 raise BenchError(f"cannot write to {self.root}: {error.strerror or error}") from error
         tensors, meta = load_tensors(path)
