@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -14,23 +15,24 @@ TOLERANCE = 1e-9
 """Newton decrement at which a task is solved; the objective is then within 1e-18 of its minimum."""
 NEWTON_STEPS = 200
 CG_STEPS = 500
-_PIECE = {"cpu": 2**23, "cuda": 2**28}
-"""Numbers held at once: bounds the memory of a piece of tasks."""
+_SOLVED = {"cpu": 2**22, "cuda": 2**28}
+_ANSWERED = {"cpu": 2**20, "cuda": 2**28}
+"""Numbers held at once: bounds memory, and queries in float64 should not leave the cache of a CPU."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogisticRegression:
     """L2-regularised multinomial logistic regression with an unpenalised intercept (Hsu et al. 2019's linear baseline).
 
-    Minimises, for every task on its own and over weights W [d, N] and intercepts b [N],
+    Minimises, for every task on its own and over weights W [N, d] and intercepts b [N],
 
-        sum over support images of cross_entropy(x W + b)  +  ||W||^2 / (2 C),
+        sum over support images of cross_entropy(W x + b)  +  ||W||^2 / (2 C),
 
     which is the objective of scikit-learn's ``LogisticRegression(C=C)`` for three classes or more. (For two,
     scikit-learn fits one weight vector instead; it then finds the same scores at 2 C.) Embeddings are used as
     they are: no scaling.
 
-    How: the optimum lies in the span of the support set, W = X^T A, so only its Gram matrix is needed. Newton's
+    How: the optimum lies in the span of the support set, W = A X, so only its Gram matrix is needed. Newton's
     method with backtracking, each step by conjugate gradients in that span, preconditioned by the Hessian
     that has the mean curvature of an image in place of its N x N block. In float64, all tasks as one program;
     a task that is solved takes no further part in it.
@@ -44,126 +46,127 @@ class LogisticRegression:
 
     def classify(self, support: Tensor, query: Tensor) -> Tensor:
         """Embeddings [T, N, K, d] and [T, M, d] -> logits [T, M, N], float64."""
-        numbers = support[0].numel() + query[0].numel() + 4 * math.prod(support.shape[1:3]) ** 2
-        piece = max(1, _PIECE.get(query.device.type, 2**23) // numbers)
-        parts = []
-        for some, asked in zip(torch.split(support, piece), torch.split(query, piece), strict=True):
-            weights, intercepts = self.solve(some)
-            parts.append(torch.baddbmm(intercepts[:, None, :], asked.double(), weights))
-        return torch.cat(parts)
+        images = support.shape[1] * support.shape[2]
+        piece = _piece(_SOLVED, support.device, images * support.shape[3] + 4 * images**2)
+        solved = [self.solve(some) for some in torch.split(support, piece)]
+        weights, intercepts = (torch.cat(parts) for parts in zip(*solved, strict=True))
+        piece = _piece(_ANSWERED, query.device, query[0].numel())
+        pieces = zip(*(torch.split(x, piece) for x in (weights, intercepts, query)), strict=True)
+        return torch.cat([torch.baddbmm(b[:, :, None], w, q.double().mT).mT for w, b, q in pieces])
 
     def solve(self, support: Tensor) -> tuple[Tensor, Tensor]:
-        """The optimum for embeddings [T, N, K, d]: W [T, d, N] and b [T, N], float64; b sums to 0."""
+        """The optimum for embeddings [T, N, K, d]: W [T, N, d] and b [T, N], float64; b sums to 0."""
         way, shot = support.shape[1:3]
         x = support.flatten(1, 2).double()
         # The intercept is free, so the weights do not change when the mean of the support set is taken away.
         mean = x.mean(1, keepdim=True)
         x = x - mean
-        targets = torch.eye(way, dtype=x.dtype, device=x.device).repeat_interleave(shot, 0)
+        targets = torch.eye(way, dtype=x.dtype, device=x.device).repeat_interleave(shot, 1)
         coefficients, intercepts = _solve(x @ x.mT, targets, self.C)
-        weights = x.mT @ coefficients
-        return weights, (intercepts - mean @ weights)[:, 0]
+        weights = coefficients @ x
+        return weights, (intercepts - weights @ mean.mT)[:, :, 0]
+
+
+def _piece(numbers: Mapping[str, int], device: torch.device, per_task: int) -> int:
+    return max(1, numbers.get(device.type, numbers["cpu"]) // max(1, per_task))
 
 
 def _solve(gram: Tensor, targets: Tensor, c: float) -> tuple[Tensor, Tensor]:
-    """gram [T, n, n] of centred embeddings, one-hot targets [n, N] -> A [T, n, N] and b [T, 1, N].
+    """gram [T, n, n] of centred embeddings, one-hot targets [N, n] -> A [T, N, n] and b [T, N, 1].
 
-    Weights X^T A are known by A. Their inner products are those of A under the Gram matrix, and gradients and
+    Weights A X are known by A. Their inner products are those of A under the Gram matrix, and gradients and
     Hessian-vector products come out as coefficients A too.
     """
-    tasks, (n, way) = len(gram), targets.shape
-    solution = gram.new_zeros(tasks, n, way), gram.new_zeros(tasks, 1, way)
-    open_tasks = torch.arange(tasks, device=gram.device)
-    a, b, ga = (gram.new_zeros(tasks, rows, way) for rows in (n, 1, n))  # ga is always gram @ a
+    way, images = targets.shape
+    solution = gram.new_zeros(len(gram), way, images), gram.new_zeros(len(gram), way, 1)
+    rows = torch.arange(len(gram), device=gram.device)  # of the tasks that are not solved yet
+    a, b = (zeros.clone() for zeros in solution)
     for _ in range(NEWTON_STEPS):
-        p = (ga + b).softmax(2)
-        curvature = (p * (1 - p)).sum(2) / (way - 1)
-        inverse = _preconditioner(gram, curvature, c)
-        total = curvature.sum(1)[:, None, None]
-        residual = targets - p
-        slope_a, slope_b = residual - a / c, residual.sum(1, keepdim=True)  # minus the gradient
-        z_a = inverse @ slope_a
-        squared = _dot(slope_a, gram @ z_a) + _dot(slope_b, slope_b / total)  # of the Newton decrement, nearly
-        unsolved = squared > TOLERANCE**2
-        for kept, value in zip(solution, (a, b), strict=True):
-            kept[open_tasks] = value
+        ag = a @ gram
+        p = (ag + b).softmax(1)
+        curvature = (p * (1 - p)).sum(1) / (way - 1)
+        inverse, total = _preconditioner(gram, curvature, c), curvature.sum(1)[:, None, None]
+        down_a, down_b = targets - p - a / c, (targets - p).sum(2, keepdim=True)  # minus the gradient
+        squared = _dot(down_a, down_a @ inverse @ gram) + _dot(down_b, down_b / total)
+        solution[0][rows], solution[1][rows] = a, b
+        unsolved = squared > TOLERANCE**2  # squared is that of the Newton decrement, nearly
         if not bool(unsolved.any()):
             return solution
         if not bool(unsolved.all()):
-            a, b, ga, gram, p, inverse, total, slope_a, slope_b, squared, open_tasks = (
-                value[unsolved] for value in (a, b, ga, gram, p, inverse, total, slope_a, slope_b, squared, open_tasks)
+            a, b, ag, gram, p, inverse, total, down_a, down_b, squared, rows = (
+                value[unsolved] for value in (a, b, ag, gram, p, inverse, total, down_a, down_b, squared, rows)
             )
-        step_a, step_b = _newton_step(gram, p, inverse, total, slope_a, slope_b, squared, c)
-        size = _line_search(gram, targets, c, a, b, ga, step_a, step_b, slope_a, slope_b)
+        step_a, step_b = _newton_step(gram, p, inverse, total, down_a, down_b, squared, c)
+        size = _step_size(gram, targets, a, b, ag, step_a, step_b, _descent(gram, down_a, down_b, step_a, step_b), c)
         a, b = a + size * step_a, b + size * step_b
-        ga = gram @ a
     raise Diverged(
-        f"logistic regression: {len(open_tasks)} tasks are not solved after {NEWTON_STEPS} Newton steps; "
-        "the embeddings are too large, or C is"
+        f"logistic regression: {len(rows)} tasks are not solved after {NEWTON_STEPS} Newton steps; "
+        "the embeddings or C are too large"
     )
 
 
 def _preconditioner(gram: Tensor, curvature: Tensor, c: float) -> Tensor:
-    """The inverse [T, n, n] of diag(curvature) G + I / C, through a matrix whose eigenvalues are at least 1."""
+    """The inverse [T, n, n] of G diag(curvature) + I / C, through a matrix whose eigenvalues are at least 1."""
     root = curvature.clamp_min(1e-150).sqrt()
     inner = c * root[:, :, None] * gram * root[:, None, :]
     inner.diagonal(dim1=1, dim2=2).add_(1)
-    factor = torch.linalg.cholesky_ex(inner).L
-    return c * root[:, :, None] * torch.cholesky_inverse(factor) / root[:, None, :]
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky_ex(inner).L)
+    return c / root[:, :, None] * inverse * root[:, None, :]
 
 
 def _newton_step(
     gram: Tensor, p: Tensor, inverse: Tensor, total: Tensor, r_a: Tensor, r_b: Tensor, squared: Tensor, c: float
 ) -> tuple[Tensor, Tensor]:
-    """Conjugate gradients for H s = r, until the residual is a fraction of the first that vanishes with it."""
+    """Solve H s = r by conjugate gradients, to a fraction of the first residual that vanishes with it."""
     goal = (squared * squared.clamp_max(1e-2)).clamp_min(1e-2 * TOLERANCE**2)
     step_a, step_b = torch.zeros_like(r_a), torch.zeros_like(r_b)
-    z_a, z_b = inverse @ r_a, r_b / total
-    gz_a = gram @ z_a
-    d_a, d_b, gd_a = z_a, z_b, gz_a
+    d_a, d_b = r_a @ inverse, r_b / total
+    dg = d_a @ gram
     active = squared > goal
     for _ in range(CG_STEPS):
-        logits = gd_a + d_b
-        h = p * logits
-        h = h - p * h.sum(2, keepdim=True)
-        h_a, h_b = h + d_a / c, h.sum(1, keepdim=True)
-        curved = _dot(gd_a, h_a) + _dot(d_b, h_b)
+        h = p * (dg + d_b)
+        h = h - p * h.sum(1, keepdim=True)
+        h_a, h_b = h + d_a / c, h.sum(2, keepdim=True)
+        curved = _dot(dg, h_a) + _dot(d_b, h_b)
         active = active & (curved > 0)
         alpha = torch.where(active, squared / curved, 0)[:, None, None]
         step_a, step_b = step_a + alpha * d_a, step_b + alpha * d_b
         r_a, r_b = r_a - alpha * h_a, r_b - alpha * h_b
-        z_a, z_b = inverse @ r_a, r_b / total
-        gz_a = gram @ z_a
-        before, squared = squared, _dot(r_a, gz_a) + _dot(r_b, z_b)
+        z_a, z_b = r_a @ inverse, r_b / total
+        zg = z_a @ gram
+        before, squared = squared, _dot(r_a, zg) + _dot(r_b, z_b)
         active = active & (squared > goal)
         if not bool(active.any()):
             break
         beta = torch.where(active, squared / before, 0)[:, None, None]
-        d_a, d_b, gd_a = z_a + beta * d_a, z_b + beta * d_b, gz_a + beta * gd_a
+        d_a, d_b, dg = z_a + beta * d_a, z_b + beta * d_b, zg + beta * dg
     return step_a, step_b
 
 
-def _line_search(
+def _descent(gram: Tensor, down_a: Tensor, down_b: Tensor, step_a: Tensor, step_b: Tensor) -> Tensor:
+    """By how much the objective would fall along a step if it were linear: [T]."""
+    return _dot(down_a, step_a @ gram) + _dot(down_b, step_b)
+
+
+def _step_size(
     gram: Tensor,
     targets: Tensor,
-    c: float,
     a: Tensor,
     b: Tensor,
-    ga: Tensor,
+    ag: Tensor,
     step_a: Tensor,
     step_b: Tensor,
-    slope_a: Tensor,
-    slope_b: Tensor,
+    descent: Tensor,
+    c: float,
 ) -> Tensor:
-    """Step sizes [T, 1, 1]: 1, halved until the objective falls enough (Armijo), up to rounding."""
-    g_step = gram @ step_a
-    descent = _dot(slope_a, g_step) + _dot(slope_b, step_b)
+    """[T, 1, 1]: 1, halved until the objective falls by enough (Armijo), rounding aside."""
+    step_g = step_a @ gram
 
     def objective(size: Tensor) -> Tensor:
-        weights, g_weights = a + size * step_a, ga + size * g_step
-        logits = g_weights + b + size * step_b
-        loss = logits.logsumexp(2).sum(1) - (targets * logits).sum((1, 2))
-        return loss + _dot(weights, g_weights) / (2 * c)
+        weights, weights_g = a + size * step_a, ag + size * step_g
+        logits = weights_g + b + size * step_b
+        loss = logits.logsumexp(1).sum(1) - (targets * logits).sum((1, 2))
+        return loss + _dot(weights, weights_g) / (2 * c)
 
     size = torch.ones_like(descent)[:, None, None]
     now = objective(torch.zeros_like(size))
