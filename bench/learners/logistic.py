@@ -32,10 +32,10 @@ class LogisticRegression:
     scikit-learn fits one weight vector instead; it then finds the same scores at 2 C.) Embeddings are used as
     they are: no scaling.
 
-    How: the optimum lies in the span of the support set, W = A X, so only its Gram matrix is needed. Newton's
-    method with backtracking, each step by conjugate gradients in that span, preconditioned by the Hessian
-    that has the mean curvature of an image in place of its N x N block. In float64, all tasks as one program;
-    a task that is solved takes no further part in it.
+    How: the weights lie in the span of the support set, so where embeddings have many more dimensions than a
+    task has images they are rotated into it first. There, Newton's method with backtracking; each step by
+    conjugate gradients, preconditioned by the Hessian with one curvature an image in place of an N x N block.
+    In float64, all tasks as one program; a task that is solved takes no further part in it.
     """
 
     C: float = 1.0
@@ -47,7 +47,7 @@ class LogisticRegression:
     def classify(self, support: Tensor, query: Tensor) -> Tensor:
         """Embeddings [T, N, K, d] and [T, M, d] -> logits [T, M, N], float64."""
         images = support.shape[1] * support.shape[2]
-        piece = _piece(_SOLVED, support.device, images * support.shape[3] + 4 * images**2)
+        piece = _piece(_SOLVED, support.device, images * support.shape[3] + 4 * min(2 * images, support.shape[3]) ** 2)
         solved = [self.solve(some) for some in torch.split(support, piece)]
         weights, intercepts = (torch.cat(parts) for parts in zip(*solved, strict=True))
         piece = _piece(_ANSWERED, query.device, query[0].numel())
@@ -56,117 +56,111 @@ class LogisticRegression:
 
     def solve(self, support: Tensor) -> tuple[Tensor, Tensor]:
         """The optimum for embeddings [T, N, K, d]: W [T, N, d] and b [T, N], float64; b sums to 0."""
-        way, shot = support.shape[1:3]
+        way, shot, dim = support.shape[1:]
         x = support.flatten(1, 2).double()
         # The intercept is free, so the weights do not change when the mean of the support set is taken away.
         mean = x.mean(1, keepdim=True)
         x = x - mean
+        basis = _span(x) if 2 * way * shot <= dim else None
+        z = x if basis is None else x @ basis.mT
         targets = torch.eye(way, dtype=x.dtype, device=x.device).repeat_interleave(shot, 1)
-        coefficients, intercepts = _solve(x @ x.mT, targets, self.C)
-        weights = coefficients @ x
-        return weights, (intercepts - weights @ mean.mT)[:, :, 0]
+        solution = _solve(torch.cat([z, torch.ones_like(z[:, :, :1])], 2), targets, self.C)
+        weights, intercepts = solution[:, :, :-1], solution[:, :, -1]
+        if basis is not None:
+            weights = weights @ basis
+        return weights, intercepts - (weights @ mean.mT)[:, :, 0]
 
 
 def _piece(numbers: Mapping[str, int], device: torch.device, per_task: int) -> int:
     return max(1, numbers.get(device.type, numbers["cpu"]) // max(1, per_task))
 
 
-def _solve(gram: Tensor, targets: Tensor, c: float) -> tuple[Tensor, Tensor]:
-    """gram [T, n, n] of centred embeddings, one-hot targets [N, n] -> A [T, N, n] and b [T, N, 1].
+def _span(x: Tensor) -> Tensor:
+    """Orthonormal rows [T, n, d] that span those of x [T, n, d], where n <= d."""
+    values, vectors = torch.linalg.eigh(x @ x.mT)
+    # Directions that rounding alone tells from nothing are left out: their rows are zero.
+    kept = values > values[:, -1:] * x.shape[1] * torch.finfo(x.dtype).eps
+    scale = torch.where(kept, values.clamp_min(torch.finfo(x.dtype).tiny).rsqrt(), 0)
+    return (vectors * scale[:, None, :]).mT @ x
 
-    Weights A X are known by A. Their inner products are those of A under the Gram matrix, and gradients and
-    Hessian-vector products come out as coefficients A too.
+
+def _solve(z: Tensor, targets: Tensor, c: float) -> Tensor:
+    """Embeddings z [T, n, r], the last coordinate 1, one-hot targets [N, n] -> weights [T, N, r].
+
+    The weights of the last coordinate are the intercepts.
     """
-    way, images = targets.shape
-    solution = gram.new_zeros(len(gram), way, images), gram.new_zeros(len(gram), way, 1)
-    rows = torch.arange(len(gram), device=gram.device)  # of the tasks that are not solved yet
-    a, b = (zeros.clone() for zeros in solution)
+    penalty = torch.full((z.shape[2],), 1 / c, dtype=z.dtype, device=z.device)
+    penalty[-1] = 0
+    solution = z.new_zeros(len(z), len(targets), z.shape[2])
+    rows = torch.arange(len(z), device=z.device)  # of the tasks that are not solved yet
+    v = solution.clone()
     for _ in range(NEWTON_STEPS):
-        ag = a @ gram
-        p = (ag + b).softmax(1)
-        curvature = (p * (1 - p)).sum(1) / (way - 1)
-        inverse, total = _preconditioner(gram, curvature, c), curvature.sum(1)[:, None, None]
-        down_a, down_b = targets - p - a / c, (targets - p).sum(2, keepdim=True)  # minus the gradient
-        squared = _dot(down_a, down_a @ inverse @ gram) + _dot(down_b, down_b / total)
-        solution[0][rows], solution[1][rows] = a, b
-        unsolved = squared > TOLERANCE**2  # squared is that of the Newton decrement, nearly
+        logits = v @ z.mT
+        p = logits.softmax(1)
+        inverse = _preconditioner(z, p, penalty)
+        down = (targets - p) @ z - v * penalty  # minus the gradient
+        squared = _dot(down, down @ inverse)  # of the Newton decrement, nearly
+        solution[rows] = v
+        unsolved = ~(squared <= TOLERANCE**2)
         if not bool(unsolved.any()):
             return solution
         if not bool(unsolved.all()):
-            a, b, ag, gram, p, inverse, total, down_a, down_b, squared, rows = (
-                value[unsolved] for value in (a, b, ag, gram, p, inverse, total, down_a, down_b, squared, rows)
+            z, v, logits, p, inverse, down, squared, rows = (
+                value[unsolved] for value in (z, v, logits, p, inverse, down, squared, rows)
             )
-        step_a, step_b = _newton_step(gram, p, inverse, total, down_a, down_b, squared, c)
-        size = _step_size(gram, targets, a, b, ag, step_a, step_b, _descent(gram, down_a, down_b, step_a, step_b), c)
-        a, b = a + size * step_a, b + size * step_b
+        step = _newton_step(z, p, inverse, penalty, down, squared)
+        step = step - step.mean(1, keepdim=True)  # which changes nothing but rounding: classes sum to 0
+        v = v + _step_size(v, logits, step, step @ z.mT, targets, penalty, _dot(down, step)) * step
     raise Diverged(
         f"logistic regression: {len(rows)} tasks are not solved after {NEWTON_STEPS} Newton steps; "
         "the embeddings or C are too large"
     )
 
 
-def _preconditioner(gram: Tensor, curvature: Tensor, c: float) -> Tensor:
-    """The inverse [T, n, n] of G diag(curvature) + I / C, through a matrix whose eigenvalues are at least 1."""
-    root = curvature.clamp_min(1e-150).sqrt()
-    inner = c * root[:, :, None] * gram * root[:, None, :]
-    inner.diagonal(dim1=1, dim2=2).add_(1)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky_ex(inner).L)
-    return c / root[:, :, None] * inverse * root[:, None, :]
+def _preconditioner(z: Tensor, p: Tensor, penalty: Tensor) -> Tensor:
+    """The inverse [T, r, r] of the Hessian if the N x N block of every image were its mean times the identity."""
+    curvature = ((p * (1 - p)).sum(1) / (p.shape[1] - 1)).clamp_min(1e-100)
+    hessian = (z * curvature[:, :, None]).mT @ z
+    diagonal = hessian.diagonal(dim1=1, dim2=2)
+    diagonal.add_(penalty).mul_(1 + 1e-13)  # a preconditioner may be inexact, but not indefinite
+    # With a diagonal of ones, rounding does not mix coordinates of different scale.
+    scale = diagonal.rsqrt()
+    scale = scale[:, :, None] * scale[:, None, :]
+    return torch.cholesky_inverse(torch.linalg.cholesky_ex(hessian * scale).L) * scale
 
 
-def _newton_step(
-    gram: Tensor, p: Tensor, inverse: Tensor, total: Tensor, r_a: Tensor, r_b: Tensor, squared: Tensor, c: float
-) -> tuple[Tensor, Tensor]:
-    """Solve H s = r by conjugate gradients, to a fraction of the first residual that vanishes with it."""
+def _newton_step(z: Tensor, p: Tensor, inverse: Tensor, penalty: Tensor, residual: Tensor, squared: Tensor) -> Tensor:
+    """Solve H s = residual by conjugate gradients, to a fraction of the residual that vanishes with it."""
     goal = (squared * squared.clamp_max(1e-2)).clamp_min(1e-2 * TOLERANCE**2)
-    step_a, step_b = torch.zeros_like(r_a), torch.zeros_like(r_b)
-    d_a, d_b = r_a @ inverse, r_b / total
-    dg = d_a @ gram
+    step = torch.zeros_like(residual)
+    direction = residual @ inverse
     active = squared > goal
     for _ in range(CG_STEPS):
-        h = p * (dg + d_b)
-        h = h - p * h.sum(1, keepdim=True)
-        h_a, h_b = h + d_a / c, h.sum(2, keepdim=True)
-        curved = _dot(dg, h_a) + _dot(d_b, h_b)
+        h = p * (direction @ z.mT)
+        h = (h - p * h.sum(1, keepdim=True)) @ z + direction * penalty
+        curved = _dot(direction, h)
         active = active & (curved > 0)
         alpha = torch.where(active, squared / curved, 0)[:, None, None]
-        step_a, step_b = step_a + alpha * d_a, step_b + alpha * d_b
-        r_a, r_b = r_a - alpha * h_a, r_b - alpha * h_b
-        z_a, z_b = r_a @ inverse, r_b / total
-        zg = z_a @ gram
-        before, squared = squared, _dot(r_a, zg) + _dot(r_b, z_b)
+        step = step + alpha * direction
+        residual = residual - alpha * h
+        preconditioned = residual @ inverse
+        before, squared = squared, _dot(residual, preconditioned)
         active = active & (squared > goal)
         if not bool(active.any()):
             break
-        beta = torch.where(active, squared / before, 0)[:, None, None]
-        d_a, d_b, dg = z_a + beta * d_a, z_b + beta * d_b, zg + beta * dg
-    return step_a, step_b
-
-
-def _descent(gram: Tensor, down_a: Tensor, down_b: Tensor, step_a: Tensor, step_b: Tensor) -> Tensor:
-    """By how much the objective would fall along a step if it were linear: [T]."""
-    return _dot(down_a, step_a @ gram) + _dot(down_b, step_b)
+        direction = preconditioned + torch.where(active, squared / before, 0)[:, None, None] * direction
+    return step
 
 
 def _step_size(
-    gram: Tensor,
-    targets: Tensor,
-    a: Tensor,
-    b: Tensor,
-    ag: Tensor,
-    step_a: Tensor,
-    step_b: Tensor,
-    descent: Tensor,
-    c: float,
+    v: Tensor, logits: Tensor, step: Tensor, change: Tensor, targets: Tensor, penalty: Tensor, descent: Tensor
 ) -> Tensor:
     """[T, 1, 1]: 1, halved until the objective falls by enough (Armijo), rounding aside."""
-    step_g = step_a @ gram
 
     def objective(size: Tensor) -> Tensor:
-        weights, weights_g = a + size * step_a, ag + size * step_g
-        logits = weights_g + b + size * step_b
-        loss = logits.logsumexp(1).sum(1) - (targets * logits).sum((1, 2))
-        return loss + _dot(weights, weights_g) / (2 * c)
+        at, there = v + size * step, logits + size * change
+        loss = there.logsumexp(1).sum(1) - (targets * there).sum((1, 2))
+        return loss + _dot(at * penalty, at) / 2
 
     size = torch.ones_like(descent)[:, None, None]
     now = objective(torch.zeros_like(size))
