@@ -81,7 +81,8 @@ def _span(x: Tensor) -> Tensor:
     # Directions that rounding alone tells from nothing are left out: their rows are zero.
     kept = values > values[:, -1:] * x.shape[1] * torch.finfo(x.dtype).eps
     scale = torch.where(kept, values.clamp_min(torch.finfo(x.dtype).tiny).rsqrt(), 0)
-    return (vectors * scale[:, None, :]).mT @ x
+    basis: Tensor = (vectors * scale[:, None, :]).mT @ x
+    return basis
 
 
 def _solve(z: Tensor, targets: Tensor, c: float) -> Tensor:
