@@ -71,7 +71,7 @@ def test_every_image_of_the_tasks_is_embedded_once_and_the_answers_are_those_to_
     learner = EmbeddingClassifier(encoder, classifier)
     assert isinstance(learner, EmbeddingLearner)
     assert not isinstance(ImagesOnly(learner), EmbeddingLearner)
-    correct, total = evaluate(learner, TEST, manifest, CPU)
+    correct, _ = evaluate(learner, TEST, manifest, CPU)
     assert sorted(encoder.shown()) == sorted(rows(manifest))
     assert len(encoder.calls) == -(-len(rows(manifest)) // 64)
     expected, _ = evaluate(ImagesOnly(learner), TEST, manifest, CPU)
@@ -152,5 +152,7 @@ def test_a_learner_on_embeddings_with_scores_of_the_wrong_shape_is_refused():
             return NearestNeighbours().classify(support, query)[:, :, :4]
 
     manifest = draw(DATA, "test", TaskSpec(5, 1, 4), 3, 0)
-    with pytest.raises(BenchError, match=r"predict_embedded must return scores of shape \[3, 20, 5\], not \[3, 20, 4\]"):
+    with pytest.raises(
+        BenchError, match=r"predict_embedded must return scores of shape \[3, 20, 5\], not \[3, 20, 4\]"
+    ):
         evaluate(EmbeddingClassifier(Counting(), Short()), TEST, manifest, CPU)
