@@ -48,6 +48,9 @@ class Linear:
 
     C: float = 1.0
 
+    def __post_init__(self) -> None:
+        LogisticRegression(self.C)  # refuses what it cannot use
+
     def obtain(self, encoder: Encoder, images: UnlabelledImages, context: Context) -> LogisticRegression:
         """Neither ``encoder`` nor ``images`` are looked at."""
         return LogisticRegression(self.C)

@@ -6,8 +6,9 @@ the plain loop. The ratio of a round is what counts; its median over the rounds 
 the machine.
 
 Setting: 5-way, 1 support and 5 query images per class, 28x28x1, ``conv4``, meta-batch 4, 5 inner steps; a
-step includes Adam. On a machine that others use too, start it with ``OMP_WAIT_POLICY=passive`` in the
-environment: a core that is taken away stalls threads that wait by spinning for milliseconds.
+step includes Adam. Classifiers on embeddings are measured against scikit-learn in a loop over tasks. On a
+machine that others use too, start it with ``OMP_WAIT_POLICY=passive`` in the environment: a core that is
+taken away stalls threads that wait by spinning for milliseconds.
 """
 
 from __future__ import annotations
@@ -20,9 +21,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -30,15 +34,18 @@ from torch import Tensor
 
 from bench.allocator import keep_temporaries
 from bench.backbones import Conv4, Params, RunningStatistics
-from bench.contracts import Tasks, TaskSpec
+from bench.contracts import Classifier, Tasks, TaskSpec
 from bench.datasets.images import LabelledImages
 from bench.files import write_json
 from bench.learners import reference
 from bench.learners.adaptation import adaptation
+from bench.learners.embedding import NearestNeighbours
+from bench.learners.logistic import LogisticRegression
 from bench.learners.maml import MAML
 from bench.learners.protonet import ProtoNet, ProtoNetLearner
 
 SPEC = TaskSpec(way=5, shot=1, query=5)
+EMBEDDED_TASKS = 1000
 META_BATCH, INNER_STEPS, EVAL_STEPS, INNER_LR, META_LR = 4, 5, 50, 0.4, 0.001
 
 
@@ -70,7 +77,7 @@ class Result:
 # ------------------------------------------------------------------------------------------------ contests
 def contests(device: torch.device) -> list[Contest]:
     """Every row of the table, on ``device``."""
-    return [*_maml(device), *_protonet(device), *_sampling(device)]
+    return [*_maml(device), *_protonet(device), *_sampling(device), *_classifiers(device)]
 
 
 def _maml(device: torch.device) -> list[Contest]:
@@ -190,6 +197,41 @@ def _sampling(device: torch.device) -> list[Contest]:
     return [repeated(META_BATCH, 50), repeated(64, 5)]
 
 
+def _classifiers(device: torch.device) -> list[Contest]:
+    """1000 tasks with 15 queries per class and embeddings of 256 dimensions, against scikit-learn in a loop.
+
+    scikit-learn has its default settings (its logistic regression stops at a gradient of 1e-4, ours at the
+    optimum), float32 NumPy arrays, and one thread: problems of this size
+    are slower with more.
+    """
+    from sklearn.linear_model import LogisticRegression as SklearnLogisticRegression
+    from sklearn.neighbors import KNeighborsClassifier
+    from threadpoolctl import threadpool_limits
+
+    def contest(name: str, target: float, shot: int, ours: Classifier, theirs: Callable[[], Any]) -> Contest:
+        tasks, dim = EMBEDDED_TASKS, 256
+        rng = torch.Generator().manual_seed(3)
+        centres = torch.randn(tasks, SPEC.way, 1, dim, generator=rng) / 32
+        support = centres + torch.randn(tasks, SPEC.way, shot, dim, generator=rng) / 16  # of length about 1
+        query = (centres + torch.randn(tasks, SPEC.way, 15, dim, generator=rng) / 16).flatten(1, 2)
+        arrays = support.flatten(1, 2).numpy(), query.numpy()
+        labels = np.repeat(np.arange(SPEC.way), shot)
+        support, query = support.to(device), query.to(device)
+
+        def looped() -> NDArray[np.int64]:
+            with threadpool_limits(1):
+                return np.stack([theirs().fit(s, labels).predict(q) for s, q in zip(*arrays, strict=True)])
+
+        return Contest(f"{name}, {shot}-shot", target, lambda: ours.classify(support, query), looped)
+
+    return [
+        contest("nearest neighbour", 50, 1, NearestNeighbours(), lambda: KNeighborsClassifier(1)),
+        contest("nearest neighbour", 10, 5, NearestNeighbours(), lambda: KNeighborsClassifier(1)),
+        contest("logistic regression", 30, 1, LogisticRegression(), SklearnLogisticRegression),
+        contest("logistic regression", 5, 5, LogisticRegression(), SklearnLogisticRegression),
+    ]
+
+
 def _tasks(n: int, device: torch.device) -> Tasks:
     rng = torch.Generator().manual_seed(1)
     support = torch.rand(n, SPEC.way, SPEC.shot, 1, 28, 28, generator=rng)
@@ -255,6 +297,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=7, help="timed rounds of every row (7)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (2)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--rows", default="", help="only rows whose name contains this text")
     parser.add_argument("--json", type=Path, help="also write every round's seconds to this file")
     chosen = parser.parse_args(arguments)
     if chosen.rounds < 1 or chosen.threads < 1:
@@ -265,7 +308,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(chosen.threads)
     device = torch.device(chosen.device)
     title = f"{SPEC}, {chosen.threads} threads, {device}, torch {torch.__version__}"
-    results = [measure(contest, chosen.rounds, device) for contest in contests(device)]
+    results = [measure(contest, chosen.rounds, device) for contest in contests(device) if chosen.rows in contest.name]
     Console().print(table(results, title))
     if chosen.json:
         facts = {"torch": torch.__version__, "machine": platform.machine(), "keeps_freed_memory": kept}

@@ -11,8 +11,8 @@ from bench.contracts import Classifier, Encoder
 from bench.embeddings import embed
 from bench.errors import BenchError
 
-_PIECE = 2**20
-"""Numbers of a piece of work that the cache of a CPU holds."""
+_PIECE = 2**22
+"""Numbers in the embeddings that a CPU works on at once."""
 _ROWS = 2**24
 """Numbers held at once where distances are taken pair by pair."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -14,26 +15,27 @@ TOLERANCE = 1e-9
 """Newton decrement at which a task is solved; the objective is then within 1e-18 of its minimum."""
 NEWTON_STEPS = 200
 CG_STEPS = 500
-_PIECE = {"cpu": 2**23, "cuda": 2**28}
-"""Numbers held at once: bounds the memory of a piece of tasks."""
+_SOLVED = {"cpu": 2**22, "cuda": 2**28}
+_ANSWERED = {"cpu": 2**20, "cuda": 2**28}
+"""Numbers held at once: bounds memory, and queries in float64 should not leave the cache of a CPU."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogisticRegression:
     """L2-regularised multinomial logistic regression with an unpenalised intercept (Hsu et al. 2019's linear baseline).
 
-    Minimises, for every task on its own and over weights W [d, N] and intercepts b [N],
+    Minimises, for every task on its own and over weights W [N, d] and intercepts b [N],
 
-        sum over support images of cross_entropy(x W + b)  +  ||W||^2 / (2 C),
+        sum over support images of cross_entropy(W x + b)  +  ||W||^2 / (2 C),
 
     which is the objective of scikit-learn's ``LogisticRegression(C=C)`` for three classes or more. (For two,
     scikit-learn fits one weight vector instead; it then finds the same scores at 2 C.) Embeddings are used as
     they are: no scaling.
 
-    How: the optimum lies in the span of the support set, W = X^T A, so only its Gram matrix is needed. Newton's
-    method with backtracking, each step by conjugate gradients in that span, preconditioned by the Hessian
-    that has the mean curvature of an image in place of its N x N block. In float64, all tasks as one program;
-    a task that is solved takes no further part in it.
+    How: the weights lie in the span of the support set, so where embeddings have many more dimensions than a
+    task has images they are rotated into it first. There, Newton's method with backtracking; each step by
+    conjugate gradients, preconditioned by the Hessian with one curvature an image in place of an N x N block.
+    In float64, all tasks as one program; a task that is solved takes no further part in it.
     """
 
     C: float = 1.0
@@ -44,126 +46,122 @@ class LogisticRegression:
 
     def classify(self, support: Tensor, query: Tensor) -> Tensor:
         """Embeddings [T, N, K, d] and [T, M, d] -> logits [T, M, N], float64."""
-        numbers = support[0].numel() + query[0].numel() + 4 * math.prod(support.shape[1:3]) ** 2
-        piece = max(1, _PIECE.get(query.device.type, 2**23) // numbers)
-        parts = []
-        for some, asked in zip(torch.split(support, piece), torch.split(query, piece), strict=True):
-            weights, intercepts = self.solve(some)
-            parts.append(torch.baddbmm(intercepts[:, None, :], asked.double(), weights))
-        return torch.cat(parts)
+        images = support.shape[1] * support.shape[2]
+        piece = _piece(_SOLVED, support.device, images * support.shape[3] + 4 * min(2 * images, support.shape[3]) ** 2)
+        solved = [self.solve(some) for some in torch.split(support, piece)]
+        weights, intercepts = (torch.cat(parts) for parts in zip(*solved, strict=True))
+        piece = _piece(_ANSWERED, query.device, query[0].numel())
+        pieces = zip(*(torch.split(x, piece) for x in (weights, intercepts, query)), strict=True)
+        return torch.cat([torch.baddbmm(b[:, :, None], w, q.double().mT).mT for w, b, q in pieces])
 
     def solve(self, support: Tensor) -> tuple[Tensor, Tensor]:
-        """The optimum for embeddings [T, N, K, d]: W [T, d, N] and b [T, N], float64; b sums to 0."""
-        way, shot = support.shape[1:3]
+        """The optimum for embeddings [T, N, K, d]: W [T, N, d] and b [T, N], float64; b sums to 0."""
+        way, shot, dim = support.shape[1:]
         x = support.flatten(1, 2).double()
         # The intercept is free, so the weights do not change when the mean of the support set is taken away.
         mean = x.mean(1, keepdim=True)
         x = x - mean
-        targets = torch.eye(way, dtype=x.dtype, device=x.device).repeat_interleave(shot, 0)
-        coefficients, intercepts = _solve(x @ x.mT, targets, self.C)
-        weights = x.mT @ coefficients
-        return weights, (intercepts - mean @ weights)[:, 0]
+        basis = _span(x) if 2 * way * shot <= dim else None
+        z = x if basis is None else x @ basis.mT
+        targets = torch.eye(way, dtype=x.dtype, device=x.device).repeat_interleave(shot, 1)
+        solution = _solve(torch.cat([z, torch.ones_like(z[:, :, :1])], 2), targets, self.C)
+        weights, intercepts = solution[:, :, :-1], solution[:, :, -1]
+        if basis is not None:
+            weights = weights @ basis
+        return weights, intercepts - (weights @ mean.mT)[:, :, 0]
 
 
-def _solve(gram: Tensor, targets: Tensor, c: float) -> tuple[Tensor, Tensor]:
-    """gram [T, n, n] of centred embeddings, one-hot targets [n, N] -> A [T, n, N] and b [T, 1, N].
+def _piece(numbers: Mapping[str, int], device: torch.device, per_task: int) -> int:
+    return max(1, numbers.get(device.type, numbers["cpu"]) // max(1, per_task))
 
-    Weights X^T A are known by A. Their inner products are those of A under the Gram matrix, and gradients and
-    Hessian-vector products come out as coefficients A too.
+
+def _span(x: Tensor) -> Tensor:
+    """Orthonormal rows [T, n, d] that span those of x [T, n, d], where n <= d."""
+    values, vectors = torch.linalg.eigh(x @ x.mT)
+    # Directions that rounding alone tells from nothing are left out: their rows are zero.
+    kept = values > values[:, -1:] * x.shape[1] * torch.finfo(x.dtype).eps
+    scale = torch.where(kept, values.clamp_min(torch.finfo(x.dtype).tiny).rsqrt(), 0)
+    basis: Tensor = (vectors * scale[:, None, :]).mT @ x
+    return basis
+
+
+def _solve(z: Tensor, targets: Tensor, c: float) -> Tensor:
+    """Embeddings z [T, n, r], the last coordinate 1, one-hot targets [N, n] -> weights [T, N, r].
+
+    The weights of the last coordinate are the intercepts.
     """
-    tasks, (n, way) = len(gram), targets.shape
-    solution = gram.new_zeros(tasks, n, way), gram.new_zeros(tasks, 1, way)
-    open_tasks = torch.arange(tasks, device=gram.device)
-    a, b, ga = (gram.new_zeros(tasks, rows, way) for rows in (n, 1, n))  # ga is always gram @ a
+    penalty = torch.full((z.shape[2],), 1 / c, dtype=z.dtype, device=z.device)
+    penalty[-1] = 0
+    solution = z.new_zeros(len(z), len(targets), z.shape[2])
+    rows = torch.arange(len(z), device=z.device)  # of the tasks that are not solved yet
+    v = solution.clone()
     for _ in range(NEWTON_STEPS):
-        p = (ga + b).softmax(2)
-        curvature = (p * (1 - p)).sum(2) / (way - 1)
-        inverse = _preconditioner(gram, curvature, c)
-        total = curvature.sum(1)[:, None, None]
-        residual = targets - p
-        slope_a, slope_b = residual - a / c, residual.sum(1, keepdim=True)  # minus the gradient
-        z_a = inverse @ slope_a
-        squared = _dot(slope_a, gram @ z_a) + _dot(slope_b, slope_b / total)  # of the Newton decrement, nearly
-        unsolved = squared > TOLERANCE**2
-        for kept, value in zip(solution, (a, b), strict=True):
-            kept[open_tasks] = value
+        logits = v @ z.mT
+        p = logits.softmax(1)
+        inverse = _preconditioner(z, p, penalty)
+        down = (targets - p) @ z - v * penalty  # minus the gradient
+        squared = _dot(down, down @ inverse)  # of the Newton decrement, nearly
+        solution[rows] = v
+        unsolved = ~(squared <= TOLERANCE**2)
         if not bool(unsolved.any()):
             return solution
         if not bool(unsolved.all()):
-            a, b, ga, gram, p, inverse, total, slope_a, slope_b, squared, open_tasks = (
-                value[unsolved] for value in (a, b, ga, gram, p, inverse, total, slope_a, slope_b, squared, open_tasks)
+            z, v, logits, p, inverse, down, squared, rows = (
+                value[unsolved] for value in (z, v, logits, p, inverse, down, squared, rows)
             )
-        step_a, step_b = _newton_step(gram, p, inverse, total, slope_a, slope_b, squared, c)
-        size = _line_search(gram, targets, c, a, b, ga, step_a, step_b, slope_a, slope_b)
-        a, b = a + size * step_a, b + size * step_b
-        ga = gram @ a
+        step = _newton_step(z, p, inverse, penalty, down, squared)
+        step = step - step.mean(1, keepdim=True)  # which changes nothing but rounding: classes sum to 0
+        v = v + _step_size(v, logits, step, step @ z.mT, targets, penalty, _dot(down, step)) * step
     raise Diverged(
-        f"logistic regression: {len(open_tasks)} tasks are not solved after {NEWTON_STEPS} Newton steps; "
-        "the embeddings are too large, or C is"
+        f"logistic regression: {len(rows)} tasks are not solved after {NEWTON_STEPS} Newton steps; "
+        "the embeddings or C are too large"
     )
 
 
-def _preconditioner(gram: Tensor, curvature: Tensor, c: float) -> Tensor:
-    """The inverse [T, n, n] of diag(curvature) G + I / C, through a matrix whose eigenvalues are at least 1."""
-    root = curvature.clamp_min(1e-150).sqrt()
-    inner = c * root[:, :, None] * gram * root[:, None, :]
-    inner.diagonal(dim1=1, dim2=2).add_(1)
-    factor = torch.linalg.cholesky_ex(inner).L
-    return c * root[:, :, None] * torch.cholesky_inverse(factor) / root[:, None, :]
+def _preconditioner(z: Tensor, p: Tensor, penalty: Tensor) -> Tensor:
+    """The inverse [T, r, r] of the Hessian if the N x N block of every image were its mean times the identity."""
+    curvature = ((p * (1 - p)).sum(1) / (p.shape[1] - 1)).clamp_min(1e-100)
+    hessian = (z * curvature[:, :, None]).mT @ z
+    diagonal = hessian.diagonal(dim1=1, dim2=2)
+    diagonal.add_(penalty).mul_(1 + 1e-13)  # a preconditioner may be inexact, but not indefinite
+    # With a diagonal of ones, rounding does not mix coordinates of different scale.
+    scale = diagonal.rsqrt()
+    scale = scale[:, :, None] * scale[:, None, :]
+    return torch.cholesky_inverse(torch.linalg.cholesky_ex(hessian * scale).L) * scale
 
 
-def _newton_step(
-    gram: Tensor, p: Tensor, inverse: Tensor, total: Tensor, r_a: Tensor, r_b: Tensor, squared: Tensor, c: float
-) -> tuple[Tensor, Tensor]:
-    """Conjugate gradients for H s = r, until the residual is a fraction of the first that vanishes with it."""
+def _newton_step(z: Tensor, p: Tensor, inverse: Tensor, penalty: Tensor, residual: Tensor, squared: Tensor) -> Tensor:
+    """Solve H s = residual by conjugate gradients, to a fraction of the residual that vanishes with it."""
     goal = (squared * squared.clamp_max(1e-2)).clamp_min(1e-2 * TOLERANCE**2)
-    step_a, step_b = torch.zeros_like(r_a), torch.zeros_like(r_b)
-    z_a, z_b = inverse @ r_a, r_b / total
-    gz_a = gram @ z_a
-    d_a, d_b, gd_a = z_a, z_b, gz_a
+    step = torch.zeros_like(residual)
+    direction = residual @ inverse
     active = squared > goal
     for _ in range(CG_STEPS):
-        logits = gd_a + d_b
-        h = p * logits
-        h = h - p * h.sum(2, keepdim=True)
-        h_a, h_b = h + d_a / c, h.sum(1, keepdim=True)
-        curved = _dot(gd_a, h_a) + _dot(d_b, h_b)
+        h = p * (direction @ z.mT)
+        h = (h - p * h.sum(1, keepdim=True)) @ z + direction * penalty
+        curved = _dot(direction, h)
         active = active & (curved > 0)
         alpha = torch.where(active, squared / curved, 0)[:, None, None]
-        step_a, step_b = step_a + alpha * d_a, step_b + alpha * d_b
-        r_a, r_b = r_a - alpha * h_a, r_b - alpha * h_b
-        z_a, z_b = inverse @ r_a, r_b / total
-        gz_a = gram @ z_a
-        before, squared = squared, _dot(r_a, gz_a) + _dot(r_b, z_b)
+        step = step + alpha * direction
+        residual = residual - alpha * h
+        preconditioned = residual @ inverse
+        before, squared = squared, _dot(residual, preconditioned)
         active = active & (squared > goal)
         if not bool(active.any()):
             break
-        beta = torch.where(active, squared / before, 0)[:, None, None]
-        d_a, d_b, gd_a = z_a + beta * d_a, z_b + beta * d_b, gz_a + beta * gd_a
-    return step_a, step_b
+        direction = preconditioned + torch.where(active, squared / before, 0)[:, None, None] * direction
+    return step
 
 
-def _line_search(
-    gram: Tensor,
-    targets: Tensor,
-    c: float,
-    a: Tensor,
-    b: Tensor,
-    ga: Tensor,
-    step_a: Tensor,
-    step_b: Tensor,
-    slope_a: Tensor,
-    slope_b: Tensor,
+def _step_size(
+    v: Tensor, logits: Tensor, step: Tensor, change: Tensor, targets: Tensor, penalty: Tensor, descent: Tensor
 ) -> Tensor:
-    """Step sizes [T, 1, 1]: 1, halved until the objective falls enough (Armijo), up to rounding."""
-    g_step = gram @ step_a
-    descent = _dot(slope_a, g_step) + _dot(slope_b, step_b)
+    """[T, 1, 1]: 1, halved until the objective falls by enough (Armijo), rounding aside."""
 
     def objective(size: Tensor) -> Tensor:
-        weights, g_weights = a + size * step_a, ga + size * g_step
-        logits = g_weights + b + size * step_b
-        loss = logits.logsumexp(2).sum(1) - (targets * logits).sum((1, 2))
-        return loss + _dot(weights, g_weights) / (2 * c)
+        at, there = v + size * step, logits + size * change
+        loss = there.logsumexp(1).sum(1) - (targets * there).sum((1, 2))
+        return loss + _dot(at * penalty, at) / 2
 
     size = torch.ones_like(descent)[:, None, None]
     now = objective(torch.zeros_like(size))

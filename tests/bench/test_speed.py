@@ -30,6 +30,16 @@ def test_both_sides_compute_the_same_on_one_thread():
     torch.testing.assert_close(protonet.ours(), torch.stack(protonet.plain()), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize(("name", "allowed"), [("nearest neighbour", 0), ("logistic regression", 0.01)])
+def test_classifiers_answer_as_scikit_learn_does(name, allowed, monkeypatch):
+    monkeypatch.setattr(speed, "EMBEDDED_TASKS", 20)
+    rows = [c for c in speed.contests(torch.device("cpu")) if c.name.startswith(name)]
+    assert len(rows) == 2
+    for contest in rows:
+        different = contest.ours().argmax(2).numpy() != contest.plain()
+        assert different.mean() <= allowed  # scikit-learn's logistic regression stops short of the optimum
+
+
 def test_plain_sampler_draws_tasks():
     pixels = torch.arange(60, dtype=torch.uint8).reshape(60, 1, 1, 1)
     sampler = PlainSampler(pixels, [i // 6 for i in range(60)], random.Random(0))

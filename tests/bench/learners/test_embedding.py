@@ -7,7 +7,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from bench.contracts import Classifier, EmbeddingLearner, Learner
 from bench.errors import BenchError
-from bench.learners.embedding import EmbeddingClassifier, NearestNeighbours
+from bench.learners.embedding import EmbeddingClassifier, NearestNeighbours, nearest
 
 
 class Flat:
@@ -90,3 +90,19 @@ def test_it_is_an_inductive_learner_with_a_sensible_k():
         learner.predict(*tasks(0))
     with pytest.raises(BenchError, match="k of at least 1, not 0"):
         NearestNeighbours(k=0)
+
+
+@pytest.mark.parametrize("k", [1, 2, 4])
+@pytest.mark.parametrize("spread", [1e-3, 1e-6, 1e-9])
+def test_nearly_equal_distances_are_told_apart_as_by_float64(k, spread):
+    """Distances that a float32 matrix product cannot tell apart, far from the origin."""
+    rng = np.random.default_rng(k)
+    support = torch.from_numpy(10 + spread * rng.random((4, 5, 2, 64)))
+    query = torch.from_numpy(10 + spread * rng.random((4, 40, 64)))
+    for dtype in (torch.float32, torch.float64):
+        s, q = support.to(dtype), query.to(dtype)
+        exact = torch.cdist(q.double(), s.double().flatten(1, 2), compute_mode="donot_use_mm_for_euclid_dist").sort(
+            dim=2, stable=True
+        )
+        found = nearest(s.flatten(1, 2), q, k)
+        assert torch.equal(found.sort(2).values, exact.indices[:, :, :k].sort(2).values)
