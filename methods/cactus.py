@@ -13,11 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from bench.contracts import Context, Encoder, EncoderRecipe, Learner, MetaLearner, TaskSpec
+from bench.contracts import Context, EncoderRecipe, Learner, MetaLearner, TaskSpec
 from bench.datasets.images import UnlabelledImages
-from bench.errors import BenchError, Diverged, did_you_mean
+from bench.embeddings import embed_all
+from bench.errors import BenchError, did_you_mean
 from bench.seeds import Seed
 from bench.tasks.labelled import LabelledSampler
 
@@ -25,7 +27,6 @@ VERSION = 1
 """Raised whenever the same settings would make other partitions."""
 
 PARTITIONS = ("kmeans", "hyperplanes", "random")
-CHUNK = 1024  # images embedded at a time
 NOBODY = -1  # the label of an image that is in no class of a partition
 
 Labels = NDArray[np.int64]
@@ -91,7 +92,9 @@ class Cactus:
         if self.partition == "random":
             draws = context.seed.at("partitions").numpy()
             return draws.integers(self.clusters, size=(self.partitions, len(images)), dtype=np.int64)
-        embedding = embed_all(self.encoder.obtain(images, context), images)
+        everything = torch.arange(len(images), device=images.device)
+        embedded = embed_all(self.encoder.obtain(images, context), images, everything, images.device)
+        embedding: NDArray[np.float32] = embedded.float().cpu().numpy()
         recipe: dict[str, Any] = {
             "partition": self.partition,
             "version": VERSION,
@@ -133,7 +136,8 @@ class Cactus:
                 max_iter=3000,
                 random_state=seed.at("k-means", attempt).value() % 2**32,
             )
-            labels: Labels = kmeans.fit(embedding).labels_.astype(np.int64)
+            with threadpool_limits(1):  # several threads add up in no fixed order
+                labels: Labels = kmeans.fit(embedding).labels_.astype(np.int64)
             kept = float((np.bincount(labels, minlength=self.clusters) >= self.members).mean())
             if kept > self.least_kept:
                 return labels
@@ -180,18 +184,3 @@ class Cactus:
                 made += 1
                 context.progress("hyperplanes", made, self.partitions, {})
         return labels
-
-
-def embed_all(encoder: Encoder, images: UnlabelledImages) -> NDArray[np.float32]:
-    """The embedding of every image, float32 [n, dim]; Diverged where one is not finite."""
-    parts = [encoder.encode(images.take(part)) for part in torch.arange(len(images)).split(CHUNK)]
-    embedding = torch.cat(parts)
-    if embedding.shape != (len(images), encoder.dim):
-        raise BenchError(
-            f"{type(encoder).__name__} says it embeds in {encoder.dim} dimensions, but {len(images)} images became "
-            f"{list(embedding.shape)}"
-        )
-    if not bool(embedding.isfinite().all()):
-        raise Diverged(f"{type(encoder).__name__}: embeddings of {len(images)} images are not all finite")
-    found: NDArray[np.float32] = embedding.float().cpu().numpy()
-    return found

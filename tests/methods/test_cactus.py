@@ -133,11 +133,11 @@ def test_bad_input_is_one_sentence(tmp_path):
     given = Given()
     with pytest.raises(BenchError, match=r"120 images cannot make 500 clusters; lower method\.clusters"):
         cactus(given, clusters=500).labels(given.images, make_context(tmp_path), 5)
-    with pytest.raises(Diverged, match="embeddings of 120 images are not all finite"):
+    with pytest.raises(Diverged, match="the embeddings of 1 of 120 images are not finite"):
         broken = Given(broken=True)
         cactus(broken).labels(broken.images, make_context(tmp_path), 5)
     with pytest.raises(BenchError, match="Did you mean 'kmeans'"):
         cactus(given, partition="kmean")
     given.dim = 7
-    with pytest.raises(BenchError, match=r"embeds in 7 dimensions, but 120 images became \[120, 5\]"):
+    with pytest.raises(BenchError, match=r"must turn images .* into embeddings \[120, 7\], not \[120, 5\]"):
         cactus(given).labels(given.images, make_context(tmp_path), 5)
