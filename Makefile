@@ -11,7 +11,7 @@ demo: $(INSTALLED)
 	$(BIN)/bench report --runs runs/demo --out reports/demo
 
 test: lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -10,8 +10,12 @@ import torch
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory):
     """Where datasets are prepared; glyphs take seconds, so once a session."""
-    chosen = os.environ.get("BENCH_TEST_CACHE")
-    return Path(chosen) if chosen else tmp_path_factory.mktemp("cache")
+    if chosen := os.environ.get("BENCH_TEST_CACHE"):
+        return Path(chosen)
+    whole_session = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # the processes of one session share it; preparing takes a lock
+        whole_session = whole_session.parent
+    return whole_session / "cache"
 
 
 @pytest.fixture(scope="session")

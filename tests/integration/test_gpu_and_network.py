@@ -1,5 +1,7 @@
 """What the machines of the continuous integration cannot show: a CUDA device, and the official download."""
 
+import json
+
 import pandas as pd
 import pytest
 import torch
@@ -41,6 +43,17 @@ def test_sampling_and_predicting_stay_on_the_device():
     loss, gradient = adaptation(backbone, 2, 0.1, False).meta_gradient(params, tasks.support, tasks.query, False)
     assert loss.is_cuda
     assert all(value.is_cuda for value in gradient.values())
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_a_gan_trained_on_the_gpu_feeds_rejection_and_meta_training_there(bench):
+    request = ("run", "--methods", "lasium-n-gan-maml", "--no-references", "--budget", "smoke", *TINY)
+    bench(*request, "generator.channels=16", "method.eps_sq=200", "budget.evaluation_tasks=100", "--device", "cuda")
+    record = json.loads(next(bench.out.glob("glyphs/lasium-n-gan-maml*/*/run.json")).read_text())
+    assert record["status"] == "done"
+    assert record["notes"]["accepted_sets"] == 40
+    assert record["notes"]["rejected_sets"] > 0
 
 
 @pytest.mark.network
