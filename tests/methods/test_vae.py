@@ -19,7 +19,9 @@ from commands import TINY, Bench
 from helpers_methods import make_context, make_images
 from PIL import Image
 
+from bench import catalogue
 from bench.checkpoint import load_tensors, save_tensors
+from bench.config import compose, parse_overrides
 from bench.contracts import Generator, GeneratorRecipe, PosteriorEncoder
 from bench.datasets.images import UnlabelledImages
 from bench.errors import BenchError, Diverged
@@ -412,3 +414,13 @@ def test_a_little_training_on_real_characters_beats_the_mean_character(tmp_path)
     best_constant = float(F.binary_cross_entropy(p.expand_as(x), x, reduction="sum")) / 640
     rebuilt = vae.decode(vae.encode(x)[0])
     assert float(F.binary_cross_entropy(rebuilt, x, reduction="sum")) / 640 < 0.9 * best_constant
+
+
+@pytest.mark.parametrize(
+    ("dataset", "overrides", "epochs"),
+    [("omniglot", (), 1000), ("grocery84", (), 100), ("folder", (), 100), ("folder", ("dataset.size=32",), 1000)],
+)
+def test_the_papers_epochs_follow_the_size_of_the_images(dataset, overrides, epochs):
+    variant = catalogue.variants()["lasium-ro-vae-maml"]
+    values = compose(variant, dataset, "paper", parse_overrides(overrides)).values
+    assert values["budget"]["generator_epochs"] == epochs
