@@ -176,6 +176,7 @@ class LasiumSampler:
         """Anchors and in-class latents of ``n`` tasks [n, N, K + Q, d]; the anchors are drawn first."""
         index, z = self._anchors(n, spec.way, rng)
         other = replace(self, recipe=replace(self.recipe, strategy=strategy))
+        z = F.normalize(z, dim=-1) if other.unit else z
         return torch.cat([z[:, :, None], other._in_class(index, z, spec.shot + spec.query - 1, rng)], dim=2)
 
     def _in_class(self, index: Tensor | None, z: Tensor, extra: int, rng: torch.Generator) -> Tensor:
