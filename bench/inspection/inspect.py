@@ -23,7 +23,7 @@ from bench.inspection.embedding import SupervisedEmbedding, supervised_embedding
 from bench.inspection.measures import frechet_distance, nearest_own, spread
 from bench.inspection.origins import CollisionCount, Origins
 from bench.inspection.records import FILE, Frechet, Inspection, Space, read_inspection, write_inspection
-from bench.inventing import Invention, invent, inventing_configs, plan
+from bench.inventing import Invention, inventing_configs, look, plan
 from bench.plan import PlannedRun, Request
 from bench.progress import Reporter
 from bench.seeds import Seed
@@ -85,7 +85,7 @@ def _inspect_one(
         earlier = read_inspection(path)
         if earlier.key == key:
             return Result(run, path, earlier)
-    invention = invent(run, dataset, device, out, reporter)
+    invention = look(run, dataset, device, out, reporter).invention()
     inspection = yardstick.inspect(invention, key, dataset.content_hash, reporter)
     return Result(run, write_inspection(run.folder, inspection), inspection)
 
