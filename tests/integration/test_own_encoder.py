@@ -35,6 +35,7 @@ def test_a_file_and_an_object_run_from_one_line_to_the_leaderboard(bench):
 def test_bad_embeddings_and_impossible_clusters_stop_no_other_method(bench):
     (bench.folder / "bad.py").write_text(
         "def maps(x):\n    return x\n\n"
+        "def means(x):\n    return x.mean(3).flatten(1)\n\n"
         "def nearly(x):\n"
         "    x = x.flatten(1)\n"
         "    return x / (x.sum(1, keepdim=True) > 6.5)\n"  # few images have so little ink that a probe would meet one
@@ -61,6 +62,7 @@ def test_bad_embeddings_and_impossible_clusters_stop_no_other_method(bench):
     status, reason = stopped("cactus-pixels-protonet-5way,chance", "method.partition=random", "method.clusters=20000")
     assert status == "failed"
     assert "5-way tasks need 5 classes with at least 16 images each, but there are only 0" in reason
-    status, reason = stopped("cactus-pixels-maml,chance", "method.clusters=400", "method.members=500")
+    settings = ("encoder.callable=bad:means", "method.clusters=20", "method.members=9999", "method.max_retries=1")
+    status, reason = stopped("cactus-object-maml,chance", *settings)
     assert status == "failed"
-    assert "never more than 75 % of the 400 clusters had 500 images" in reason
+    assert "in 2 runs of k-means never more than 75 % of the 20 clusters had 9999 images" in reason
