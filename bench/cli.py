@@ -275,6 +275,40 @@ def prepare(
 
 
 @app.command()
+def weights(
+    name: Annotated[str | None, typer.Argument(help="vgg19, progan, …; without it, all are listed.")] = None,
+    download: Annotated[bool, typer.Option("--download", help="Fetch the file.")] = False,
+    to: Annotated[Path, typer.Option("--to", help="Folder for the file.")] = Path("weights"),
+    sha256: Annotated[str | None, typer.Option(help="What its checksum must be, or begin with.")] = None,
+) -> None:
+    """Show where public weights are and under which licence, or fetch them.
+
+    Examples:
+
+      bench weights
+
+      bench weights vgg19 --download --to weights
+    """
+    from bench import weights as public
+    from bench.pretrained import digest
+    from bench.progress import Reporter
+
+    chosen = [public.find(name)] if name else list(public.published().values())
+    if download and name is None:
+        raise BenchError("--download takes one name, for example: bench weights vgg19 --download")
+    console = _console()
+    for one in chosen:
+        console.print(f"{one.name}: {one.what} ({one.cite})", markup=False, soft_wrap=True)
+        for label, text in (("from", one.url), ("licence", one.licence), ("note", one.note)):
+            console.print(f"  {label}: {text}", markup=False, soft_wrap=True)
+    if download:
+        with Reporter() as reporter:
+            path = public.fetch(chosen[0], to, sha256, reporter)
+        console.print(f"{path}, SHA-256 {digest(str(path))}", markup=False, soft_wrap=True)
+        console.print(f"use it with {chosen[0].setting}={path}", markup=False, soft_wrap=True)
+
+
+@app.command()
 def show(
     method: Annotated[str, typer.Argument(help="An exact name from 'bench list methods'.")],
     what: Annotated[

@@ -164,6 +164,9 @@ def compose(
         values["dataset"]["data_dir"] = data_dir
     for group in sorted(used):
         _pin(group, values, variant)
+        _settle_outside_data(values[group], dataset)
+    if variant.group != "ceiling" and any(values[group].get("card", {}).get("outside_labels") for group in used):
+        variant = dataclasses.replace(variant, group="transfer")
     for group in catalogue.groups():
         if group not in used | {"dataset", "budget", "method"}:
             values.pop(group, None)
@@ -278,11 +281,19 @@ def _pin(group: str, values: dict[str, Any], variant: Variant) -> None:
         return
     if node[own] is None:
         example = f"{group}.{own}={node.get('card', {}).get('example', '…')}"
-        raise BenchError(f"{variant.name} needs {group}.{own} of your own, for example {example}")
+        option = str(next((o.value for o in _fixed(variant).values() if o.key == group), ""))
+        hint = f"; 'bench weights {option}' says where to get it" if node.get("card", {}).get("published") else ""
+        raise BenchError(f"{variant.name} needs {group}.{own} of your own, for example {example}{hint}")
     digest = resolve(str(node["_target_"])).digest(node[own])
     if node["sha256"] not in (None, digest):
         raise BenchError(f"{group}.{own}={node[own]} has SHA-256 {digest}, not {group}.sha256={node['sha256']}")
     node["sha256"] = digest
+
+
+def _settle_outside_data(node: dict[str, Any], dataset: str) -> None:
+    """``outside_data: null`` of a published network: true, but on the datasets that its card says it was trained on."""
+    if "outside_data" in node and node["outside_data"] is None:
+        node["outside_data"] = dataset not in node.get("card", {}).get("trained_on", ())
 
 
 def _fixed(variant: Variant) -> dict[str, Override]:

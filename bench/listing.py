@@ -33,7 +33,7 @@ def _table(kind: str, long: bool) -> Table:
             family = catalogue.raw("method", one.family)
             headline = {name for names in (family.get("headline") or {}).values() for name in names}
             mark = " *" if one.name in headline else ""
-            labels = "meta-train" if one.supervised else "none"
+            labels = "meta-train" if one.supervised else "other images" if one.group == "transfer" else "none"
             table.add_row(one.name + mark, one.group, labels, ", ".join(one.own), one.cite)
         table.caption = (
             "* what the family's name alone stands for; globs work too: 'lasium-*-protonet'. Methods that need a "

@@ -137,6 +137,9 @@ def _experiment_rows(
     if found is not None:
         for cell in (cell for row in found.cells(values) for cell in row):
             rows += [(variant, shared + read(cell.overrides)) for variant in cell.variants()]
+    # Rows that need something of the user's own, such as weights, are left out where it is not given.
+    given = {o.key for o in user}
+    rows = [row for row in rows if given.union(o.key for o in row[1]).issuperset(row[0].own)]
     return rows, shared, user
 
 

@@ -34,7 +34,8 @@ class MethodCard:
     title: str
     """As a paper would print it, e.g. ``LASIUM-RO-VAE-MAML``."""
     group: str
-    """``unsupervised``, ``floor`` (chance, pixels, scratch) or ``ceiling`` (supervised)."""
+    """``unsupervised``, ``floor`` (chance, pixels, scratch), ``ceiling`` (supervised) or ``transfer`` (with labels of
+    images from outside the dataset)."""
     supervised: bool
     """Whether it was trained with labels of the meta-train classes."""
     transductive: bool | None = None

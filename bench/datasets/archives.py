@@ -161,16 +161,19 @@ def _hidden(name: str) -> bool:
 def download(
     url: str,
     path: Path,
-    md5: str,
+    md5: str | None,
     progress: ProgressCallback | None = None,
     *,
+    sha256: str | None = None,
     most_bytes: int = 2**30,
     timeout: float = 30.0,
 ) -> None:
-    """Fetch ``url`` to ``path``, which appears only when it is complete and its MD5 is right.
+    """Fetch ``url`` to ``path``, which appears only when it is complete and its MD5 (or SHA-256) is right.
 
-    Until then the data are in ``<path>.part``; an interrupted download goes on from there, in this call until
-    three attempts in a row bring nothing new, or in the next one. Raises BenchError in one sentence.
+    sha256: the beginning of the checksum will do. Where neither is given, only the length that the server announces is
+    checked, and a file that is there already is taken as it is. Until it is whole the data are in ``<path>.part``; an
+    interrupted download goes on from there, in this call until three attempts in a row bring nothing new, or in the
+    next one. Raises BenchError in one sentence.
     """
     if urlsplit(url).scheme not in ("http", "https"):
         raise BenchError(f"cannot download {url!r}: only http and https addresses are supported")
@@ -178,7 +181,7 @@ def download(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock"):
-            if path.exists() and _md5(path) == md5:
+            if path.exists() and _fault(path, md5, sha256) is None:
                 return
             furthest, failures = _size(part), 0
             while not _fetch_more(url, path.name, part, progress, most_bytes, timeout):
@@ -190,10 +193,10 @@ def download(
                         f"the connection to {urlsplit(url).netloc} broke off while downloading {path.name}; "
                         "run the same command again to go on from there"
                     )
-            if _md5(part) != md5:
+            if (fault := _fault(part, md5, sha256)) is not None:
                 part.unlink()
                 raise BenchError(
-                    f"what {url} sent is not the expected file (its MD5 is not {md5}), and was deleted; "
+                    f"what {url} sent is not the expected file ({fault}), and was deleted; "
                     "try again, or get the file another way"
                 )
             with open(part, "rb+") as file:
@@ -255,6 +258,13 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _md5(path: Path) -> str:
+def _fault(path: Path, md5: str | None, sha256: str | None) -> str | None:
+    """What is wrong with a file's checksum."""
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        if md5 is not None:
+            found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+            return None if found == md5 else f"its MD5 is not {md5}"
+        if sha256 is not None:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+            return None if found.startswith(sha256.lower()) else f"its SHA-256 is {found}, not {sha256}"
+    return None

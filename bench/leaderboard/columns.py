@@ -105,10 +105,15 @@ def _published(one: Published, score: Score) -> str:
     return f"{one.table}: {percent(one.accuracy)}{interval} (ours {points(score.estimate.mean - one.accuracy)})"
 
 
+def labels_seen(row: Row) -> str:
+    """Of which images it was trained with labels."""
+    return "meta-train" if row.supervised else "other images" if row.group == "transfer" else "none"
+
+
 ROW_COLUMNS: tuple[Column[Row], ...] = (
     Column("method", lambda row: row.label),
     Column("budget", lambda row: row.budget),
-    Column("labels", lambda row: "meta-train" if row.supervised else "none"),
+    Column("labels", labels_seen),
     Column("transductive", lambda row: yes(row.transductive)),
     Column("outside data", lambda row: yes(row.outside_data), compact=False),
     Column("training", lambda row: duration(row.train_seconds), compact=False),

@@ -16,7 +16,7 @@ from bench.leaderboard.published import Published, published
 from bench.leaderboard.scorebook import Entry, EvaluationSet, ScoreBook
 from bench.leaderboard.statistics import Difference, Estimate, Scores, estimate, holm, paired_difference
 
-GROUPS = {"unsupervised": "Unsupervised", "floor": "Floors", "ceiling": "Ceilings"}
+GROUPS = {"unsupervised": "Unsupervised", "floor": "Floors", "ceiling": "Ceilings", "transfer": "Transfer"}
 """Groups in the order in which tables show them; they are never ranked against each other."""
 
 SIGNIFICANCE = 0.05
