@@ -7,12 +7,22 @@ import warnings
 from pathlib import Path
 
 import torch
+from checkpoints import small
 from torch import Tensor, nn
 
 from bench.catalogue import Variant, variants
 
-COVERED = sorted(name for name, one in variants().items() if not one.own or name.endswith("-maml"))
-"""Every method, but of those that need a generator of the user's own the ones with MAML: the rest differ in nothing."""
+
+def _covered(name: str, one: Variant) -> bool:
+    if any(setting.endswith(".weights") for setting in one.own):
+        maml = name.startswith(("lasium-ro-", "cactus-vgg19")) and name.endswith("-maml")
+        return maml or name == "embedding-knn-vgg19"
+    return not one.own or name.endswith("-maml")
+
+
+COVERED = sorted(name for name, one in variants().items() if _covered(name, one))
+"""Every method, but of those that need a network of the user's own the ones with MAML or nearest neighbours, and of
+those that need public weights one for each network: the rest differ in nothing."""
 
 LATENT = 6
 SIDE = 28
@@ -111,7 +121,11 @@ def own_settings(variant: Variant, file: Path) -> list[str]:
         "generator.path": [f"generator.path={file}"],
         "generator.callable": ["generator.callable=own_generators:decode", f"generator.latent_dim={LATENT}"],
     }
-    return [text for key in variant.own for text in given[key]]
+    for word, key in zip(variant.own_words, variant.own):
+        if key.endswith(".weights"):
+            given[key] = [f"{key}={small(word, file.parent)}"]
+    grey = [f"{key.split('.')[0]}.convert_channels=true" for key in variant.own if key == "generator.weights"]
+    return [*(text for key in variant.own for text in given[key]), *grey]
 
 
 def _varint(field: int, number: int) -> bytes:
