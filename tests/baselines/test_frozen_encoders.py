@@ -99,7 +99,9 @@ def test_deepcluster_computes_what_a_plain_function_does(arch, tmp_path, context
     state = checkpoints.filled(checkpoints.deepcluster(arch, 2, 12, 7))
     torch.save({"arch": arch, "state_dict": state}, tmp_path / "d.pth.tar")
     x = images(2)
-    found = DeepClusterImageNet(str(tmp_path / "d.pth.tar"), dim=None).obtain(x, context).encode(x.take(torch.arange(2)))
+    found = (
+        DeepClusterImageNet(str(tmp_path / "d.pth.tar"), dim=None).obtain(x, context).encode(x.take(torch.arange(2)))
+    )
     s = {key.replace("module.", ""): value.double() for key, value in state.items()}
     y = prepared(x.take(torch.arange(2)), 224)
     y = F.conv2d(y, s["sobel.0.weight"], s["sobel.0.bias"])

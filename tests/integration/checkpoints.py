@@ -1,4 +1,4 @@
-"""The layouts of public checkpoints, written down from their sources: names and shapes at any width, and small files."""
+"""The layouts of public checkpoints, written down from their sources: names and shapes at any width; small files."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def official(latent: int, layers: int, widths: list[int]) -> Shapes:
         found[f"{name}.resample_filter"] = (4, 4)
         if not a:
             found[f"{name}.const"] = (b, 4, 4)
-        for layer, inputs in ((("conv0", a), ("conv1", b)) if a else (("conv1", b),)):
+        for layer, inputs in (("conv0", a), ("conv1", b)) if a else (("conv1", b),):
             here = f"{name}.{layer}"
             found |= {f"{here}.weight": (b, inputs, 3, 3), f"{here}.bias": (b,), f"{here}.noise_strength": ()}
             found |= {f"{here}.noise_const": (side, side), f"{here}.resample_filter": (4, 4)}
