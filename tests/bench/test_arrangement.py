@@ -154,7 +154,9 @@ def test_every_planned_row_of_table_1_stands_beside_its_published_number_in_any_
     found = {}
     for one in run_configs(Request(experiment="table1-omniglot")):
         beside = [published("omniglot", one.method_name, one.values, way=5, shot=shot, query=15) for shot in (1, 5)]
-        found[one.method_name] = [[f"{100 * it.accuracy:.2f}" for it in cell if it.table == "Table 1"] for cell in beside]
+        found[one.method_name] = [
+            [f"{100 * it.accuracy:.2f}" for it in cell if it.table == "Table 1"] for cell in beside
+        ]
     assert found["embedding-cluster-bigan"] == [["43.96"], ["58.62"]]
     assert found["cactus-acai-protonet"] == [["68.12"], ["83.58"]]
     assert {name for name, cells in found.items() if not all(cells)} <= {"chance", "pixels"}
