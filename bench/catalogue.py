@@ -41,6 +41,7 @@ class Variant:
     group: str
     supervised: bool
     reference: bool
+    """Whether every leaderboard shows it: a headline variant of a family that says so."""
     outside_data: bool
     cite: str
     overrides: tuple[str, ...]
@@ -131,19 +132,21 @@ def _variants_of(family: str, config: Mapping[str, Any]) -> list[Variant]:
     axes: Mapping[str, Mapping[str, Sequence[str]]] = config.get("variants") or {}
     card = config.get("card", {})
     titles = card.get("titles", {})
+    headline = config.get("headline") or {}
     found = []
     for values in itertools.product(*(axis.items() for axis in axes.values())):
         words = [value for value, _ in values]
+        name = "-".join([family, *words])
         shown = {axis: titles.get(word, word.upper()) for axis, word in zip(axes, words)}
         own = {word: key for word, items in values for key in map(_own_setting, items) if key}
         found.append(
             Variant(
-                name="-".join([family, *words]),
+                name=name,
                 family=family,
                 title=card.get("title", family).format(**shown),
                 group=_group(card, [item for _, items in values for item in items]),
                 supervised=bool(card.get("supervised", False)),
-                reference=bool(card.get("reference", False)),
+                reference=bool(card.get("reference", False)) and name in headline.get("default", [name]),
                 outside_data=bool(card.get("outside_data", False)),
                 cite=str(card.get("cite", "")),
                 overrides=(*config.get("recommend", ()), *(item for _, items in values for item in items)),

@@ -312,7 +312,9 @@ def weights(
 @app.command()
 def show(
     method: Annotated[str, typer.Argument(help="An exact name from 'bench list methods'.")],
-    what: Annotated[str, typer.Option(help="tasks, strategies, samples or interpolations.")] = "tasks",
+    what: Annotated[
+        str, typer.Option(help="tasks, strategies, samples, interpolations, reconstructions or clusters.")
+    ] = "tasks",
     dataset: DatasetOption = None,
     budget: BudgetOption = None,
     seed: Annotated[int, typer.Option(help="Training seed of the generator, and of what is drawn.")] = 0,
@@ -326,10 +328,11 @@ def show(
     to: Annotated[Path | None, typer.Option(help="Picture to write (.png, .pdf or .svg).")] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Draw what a method invents: its tasks, support and query marked, or its generator.
+    """Draw what a method invents: its tasks, support and query marked; or its generator, encoder or clusters.
 
     strategies: latents of the same classes, drawn in every way the method knows. samples: images of the prior,
-    and reconstructions. interpolations: images along straight lines in latent space.
+    and reconstructions. interpolations: images along straight lines in latent space, or between the codes of two
+    images. reconstructions: images, and what is decoded from their codes. clusters: a row of members for each.
 
     Examples:
 
@@ -338,6 +341,10 @@ def show(
       bench show lasium-ro-vae-maml --dataset omniglot --data-dir DIR --to tasks.png
 
       bench show lasium-ro-vae-maml --what strategies
+
+      bench show embedding-linear-acai --what interpolations
+
+      bench show cactus-acai-maml --what clusters
     """
     from bench.datasets.prepare import default_cache
     from bench.picturing import check, picture

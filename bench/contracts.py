@@ -113,6 +113,23 @@ class Encoder(Protocol):
 
 
 @runtime_checkable
+class Decoder(Protocol):
+    """The half that some encoders have besides: back from an embedding to an image."""
+
+    def decode(self, code: Tensor) -> Tensor:
+        """Embeddings [n, dim] -> images [n, C, H, W], float32 in [0, 1]. No gradient."""
+        ...
+
+
+@runtime_checkable
+class ClusteringEncoder(Protocol):
+    """Optional: an encoder that was taught by clusters of the images that it was trained on."""
+
+    clusters: Tensor
+    """The cluster of every image, in their order: int64 [n]."""
+
+
+@runtime_checkable
 class EncoderRecipe(Protocol):
     """How to come by an encoder: train it on the unlabelled images, or read a file."""
 
@@ -214,6 +231,15 @@ class SamplingMethod(Protocol):
 
     def sampler(self, images: UnlabelledImages | LabelledImages, context: Context) -> TaskSampler:
         """The sampler that ``fit`` would train on, its generator or encoder trained or read from the store."""
+        ...
+
+
+@runtime_checkable
+class ClusteringMethod(Protocol):
+    """Optional: a method that takes clusters of the unlabelled images for classes, and hands them out."""
+
+    def clusterings(self, images: UnlabelledImages, spec: TaskSpec, context: Context) -> Tensor:
+        """The clusterings that ``fit`` trains on, int64 [P, n]; -1 is in no cluster."""
         ...
 
 

@@ -1,11 +1,14 @@
-"""The task sampler of a method, made as in its training but outside a run, to look at what it invents."""
+"""What a method trains with, made as in its training but outside a run, to look at: task sampler, encoder, clusters."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from bench import catalogue, config
 from bench import run as running
@@ -14,9 +17,16 @@ from bench.checkpoint import Checkpoint
 from bench.config import RunConfig
 from bench.contracts import (
     Budget,
+    ClusteringEncoder,
+    ClusteringMethod,
     Context,
+    Decoder,
+    Encoder,
+    EncoderRecipe,
     Generator,
     LatentSampler,
+    Method,
+    PosteriorEncoder,
     ProgressCallback,
     SamplingMethod,
     TaskSampler,
@@ -62,6 +72,91 @@ class Invention:
         return self.sampler
 
 
+@dataclass(frozen=True, slots=True)
+class Autoencoder:
+    """From images [n, C, H, W] in [0, 1] to codes [n, d], and back."""
+
+    encode: Callable[[Tensor], Tensor]
+    decode: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A method to be looked at. What it trains with is trained, or read from the store, when it is asked for.
+
+    BenchError, too, where such a training diverges.
+    """
+
+    run: PlannedRun
+    method: Method
+    images: UnlabelledImages | LabelledImages
+    context: Context
+
+    @property
+    def spec(self) -> TaskSpec:
+        """The tasks that it meta-trains on."""
+        return TaskSpec(**self.run.values["train"])
+
+    def rng(self, *purpose: str | int) -> torch.Generator:
+        """A fresh source of randomness for a purpose; the same for methods with the same training seed."""
+        return Seed(self.run.seed).at(*purpose).generator(self.context.device)
+
+    def invention(self) -> Invention:
+        """Its task sampler; BenchError where it has none."""
+        if not isinstance(self.method, SamplingMethod):
+            raise BenchError(_invents_nothing([self.run.name]))
+        try:
+            sampler = self.method.sampler(self.images, self.context)
+        except Diverged as error:
+            raise BenchError(str(error)) from error
+        return Invention(self.run, sampler, self.images, self.spec, self.context.device)
+
+    def encoder(self) -> Encoder | None:
+        """The encoder that its configuration names, where it uses one."""
+        if not uses_encoder(self.run.values):
+            return None
+        recipe: EncoderRecipe = config.build(self.run.values["encoder"], self.run.values)
+        assert isinstance(self.images, UnlabelledImages)
+        try:
+            return recipe.obtain(self.images, self.context)
+        except Diverged as error:
+            raise BenchError(str(error)) from error
+
+    def autoencoder(self, picture: str) -> Autoencoder:
+        """Its encoder, or its generator, where that goes both ways; BenchError where neither does."""
+        encoder = self.encoder()
+        if encoder is not None and isinstance(encoder, Decoder):
+            return Autoencoder(encoder.encode, encoder.decode)
+        generator = None if encoder is not None else self.invention().generator
+        if generator is not None and isinstance(generator, PosteriorEncoder):
+            return Autoencoder(lambda x: generator.encode(x)[0], generator.decode)
+        raise BenchError(
+            f"{self.run.name} has nothing that both encodes and decodes images, so it has no {picture}; an autoencoder "
+            "or a VAE would"
+        )
+
+    def clusterings(self) -> Tensor:
+        """The clusterings of its images, int64 [P, n] on the CPU; those of its encoder where it makes none itself.
+
+        BenchError where neither does.
+        """
+        try:
+            if isinstance(self.method, ClusteringMethod):
+                assert isinstance(self.images, UnlabelledImages)
+                return self.method.clusterings(self.images, self.spec, self.context).cpu()
+            encoder = self.encoder()
+        except Diverged as error:
+            raise BenchError(str(error)) from error
+        if encoder is not None and isinstance(encoder, ClusteringEncoder):
+            return encoder.clusters[None].cpu()
+        raise BenchError(f"neither {self.run.name} nor its encoder makes clusters of images")
+
+
+def uses_encoder(values: Mapping[str, Any]) -> bool:
+    """Whether a method sees images through an encoder of the group of that name."""
+    return "encoder" in config.used_groups(values)
+
+
 def inventing_configs(request: Request) -> tuple[list[RunConfig], list[str]]:
     """The methods of a request that make tasks, and the names of the others. Checks every setting.
 
@@ -77,8 +172,7 @@ def inventing_configs(request: Request) -> tuple[list[RunConfig], list[str]]:
         else:
             others.append(one.method_name)
     if not found:
-        verb = "invents" if len(others) == 1 else "invent"
-        raise BenchError(f"{', '.join(others)} {verb} no tasks; choose a method that does, such as 'umtra-maml'")
+        raise BenchError(_invents_nothing(others))
     return found, others
 
 
@@ -87,11 +181,8 @@ def plan(configs: list[RunConfig], dataset: Dataset, request: Request) -> list[P
     return planned_runs(configs, dataset.content_hash, request.seeds, request.out)
 
 
-def invent(run: PlannedRun, dataset: Dataset, device: torch.device, out: Path, progress: ProgressCallback) -> Invention:
-    """The sampler of one run; its generator or encoder is trained, or read from the store below ``out``.
-
-    BenchError, too, where that training diverges.
-    """
+def look(run: PlannedRun, dataset: Dataset, device: torch.device, out: Path, progress: ProgressCallback) -> Subject:
+    """The method of one run; what it needs is kept in the store below ``out``."""
     budget = Budget(**run.values["budget"])
     context = Context(
         seed=Seed(run.seed),
@@ -101,21 +192,30 @@ def invent(run: PlannedRun, dataset: Dataset, device: torch.device, out: Path, p
         checkpoint=Checkpoint(run.folder / "weights.safetensors", budget.checkpoint_seconds),
         progress=progress,
     )
-    method: SamplingMethod = config.build(run.values["method"], run.values)
-    images = running.training_images(run, dataset, device)
-    try:
-        sampler = method.sampler(images, context)
-    except Diverged as error:
-        raise BenchError(str(error)) from error
-    return Invention(run, sampler, images, TaskSpec(**run.values["train"]), device)
+    method: Method = config.build(run.values["method"], run.values)
+    return Subject(run, method, running.training_images(run, dataset, device), context)
 
 
-def invent_one(request: Request, cache: Path, progress: ProgressCallback) -> Invention:
-    """The sampler of the first method and seed of ``request``."""
-    configs, _ = inventing_configs(request)
+def look_one(request: Request, cache: Path, progress: ProgressCallback, encoders: bool) -> Subject:
+    """The first method and seed of ``request``.
+
+    BenchError, before anything is opened, unless it invents tasks, or, if ``encoders`` will do, sees through one.
+    """
+    configs = run_configs(request)
+    one = configs[0]
+    if not (encoders and uses_encoder(one.values)):
+        configs, _ = inventing_configs(request)
+    else:
+        Budget(**one.values["budget"])
+        config.build(one.values["method"], one.values)
     device = running.resolve_device(request.device)
     dataset = running.open_dataset(configs[0].values, cache, progress)
-    return invent(plan(configs, dataset, request)[0], dataset, device, request.out, progress)
+    return look(plan(configs, dataset, request)[0], dataset, device, request.out, progress)
+
+
+def _invents_nothing(names: list[str]) -> str:
+    verb = "invents" if len(names) == 1 else "invent"
+    return f"{', '.join(names)} {verb} no tasks; choose a method that does, such as 'umtra-maml'"
 
 
 def _with_generator() -> str:

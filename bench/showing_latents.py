@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ CLASS_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9
 REAL, GENERATED = (SUPPORT_COLOUR, "real image"), (QUERY_COLOUR, "generated")
 STEPS = 11  # images of an interpolation, both ends included
 COLUMNS = 16  # samples in a row
+RECONSTRUCTED, BETWEEN = "real images and their reconstructions", "between encoded real images"
 
 
 def sample_sheet(generator: Generator, real: Tensor, count: int, rng: torch.Generator, title: str = "") -> Figure:
@@ -30,14 +31,22 @@ def sample_sheet(generator: Generator, real: Tensor, count: int, rng: torch.Gene
     made = rgb(generator.decode(generator.sample_prior(count, rng)))
     blocks = {"from the prior": strips((_rows(made), GENERATED[0]))}
     if isinstance(generator, PosteriorEncoder) and len(real):
-        mean, _ = generator.encode(real)
-        again = rgb(generator.decode(mean))
-        pairs = np.stack([rgb(real), again], axis=1)  # [n, 2, H, W, 3]
-        columns = [_rows(pairs[:, i], COLUMNS // 2) for i in (0, 1)]
-        parts = [(column[:, i : i + 1], colour) for i in range(columns[0].shape[1]) for column, colour in
-                 zip(columns, (REAL[0], GENERATED[0]))]  # fmt: skip
-        blocks["real images and their reconstructions"] = strips(*parts)
+        blocks[RECONSTRUCTED] = _pairs(real, generator.decode(generator.encode(real)[0]))
     return _sheet(blocks, title)
+
+
+def reconstruction_sheet(
+    encode: Callable[[Tensor], Tensor], decode: Callable[[Tensor], Tensor], real: Tensor, title: str = ""
+) -> Figure:
+    """``real`` images [n, C, H, W], each beside what is decoded from its code."""
+    return _sheet({RECONSTRUCTED: _pairs(real, decode(encode(real)))}, title, both=True)
+
+
+def blend_sheet(
+    encode: Callable[[Tensor], Tensor], decode: Callable[[Tensor], Tensor], real: Tensor, title: str = ""
+) -> Figure:
+    """Straight lines between the codes of two ``real`` images [2 * rows, C, H, W], which are shown at both ends."""
+    return _sheet({BETWEEN: _blends(encode, decode, real)}, title, both=True)
 
 
 def interpolation_sheet(
@@ -48,13 +57,9 @@ def interpolation_sheet(
     both ends.
     """
     ends = generator.sample_prior(2 * count, rng).view(count, 2, -1)
-    blocks = {"between draws of the prior": strips((rgb(_decode(generator, line(ends))), GENERATED[0]))}
+    blocks = {"between draws of the prior": strips((rgb(_decode(generator.decode, line(ends))), GENERATED[0]))}
     if isinstance(generator, PosteriorEncoder) and len(real):
-        mean, _ = generator.encode(real)
-        pairs = rgb(real.reshape(-1, 2, *real.shape[1:]))
-        between = rgb(_decode(generator, line(mean.view(-1, 2, mean.shape[1]))))
-        parts = ((pairs[:, :1], REAL[0]), (between, GENERATED[0]), (pairs[:, 1:], REAL[0]))
-        blocks["between encoded real images"] = strips(*parts)
+        blocks[BETWEEN] = _blends(lambda x: generator.encode(x)[0], generator.decode, real)
     return _sheet(blocks, title)
 
 
@@ -114,9 +119,26 @@ def project(latents: Mapping[str, Tensor]) -> tuple[dict[str, NDArray[np.float64
     return plane, (first, second)
 
 
-def _decode(generator: Generator, z: Tensor) -> Tensor:
+def _pairs(real: Tensor, again: Tensor) -> NDArray[np.float32]:
+    """Two sets of as many images [n, C, H, W] -> one picture of a few columns of pairs."""
+    columns = [_rows(rgb(one), COLUMNS // 2) for one in (real, again)]
+    parts = [(column[:, i : i + 1], colour) for i in range(columns[0].shape[1]) for column, colour in
+             zip(columns, (REAL[0], GENERATED[0]))]  # fmt: skip
+    return strips(*parts)
+
+
+def _blends(
+    encode: Callable[[Tensor], Tensor], decode: Callable[[Tensor], Tensor], real: Tensor
+) -> NDArray[np.float32]:
+    """Images [2 * rows, C, H, W] -> one picture of lines between the codes of two."""
+    codes, ends = encode(real), rgb(real.reshape(-1, 2, *real.shape[1:]))
+    between = rgb(_decode(decode, line(codes.view(-1, 2, codes.shape[1]))))
+    return strips((ends[:, :1], REAL[0]), (between, GENERATED[0]), (ends[:, 1:], REAL[0]))
+
+
+def _decode(decode: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
     """Latents [R, S, d] -> images [R, S, C, H, W]."""
-    images = generator.decode(z.flatten(0, 1))
+    images = decode(z.flatten(0, 1))
     return images.view(*z.shape[:2], *images.shape[1:])
 
 
@@ -128,8 +150,10 @@ def _rows(images: NDArray[np.float32], columns: int = COLUMNS) -> NDArray[np.flo
     return filled.reshape(-1, columns, *images.shape[1:])
 
 
-def _sheet(blocks: Mapping[str, NDArray[np.float32]], title: str) -> Figure:
-    """Pictures [H, W, 3], one below the other, each with its heading."""
+def _sheet(blocks: Mapping[str, NDArray[np.float32]], title: str, both: bool = False) -> Figure:
+    """Pictures [H, W, 3], one below the other, each with its heading. Real images are in all but the first, or, with
+    ``both``, in every one.
+    """
     width = 7.2
     heights = [width * picture.shape[0] / picture.shape[1] + 0.3 for picture in blocks.values()]
     figure = Figure(figsize=(width + 0.2, sum(heights) + 0.7), layout="constrained")
@@ -138,7 +162,7 @@ def _sheet(blocks: Mapping[str, NDArray[np.float32]], title: str) -> Figure:
         axis.imshow(picture, interpolation="nearest")
         axis.set_title(heading, fontsize=9, loc="left")
         axis.set_axis_off()
-    explain_frames(figure, *((REAL, GENERATED) if len(blocks) > 1 else (GENERATED,)))
+    explain_frames(figure, *((REAL, GENERATED) if both or len(blocks) > 1 else (GENERATED,)))
     if title:
         figure.suptitle(title, fontsize=11)
     return figure

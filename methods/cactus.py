@@ -80,6 +80,10 @@ class Cactus:
         """The sampler over the clusters, for tasks of any way up to 20."""
         return self._sampler(images, context, 20)
 
+    def clusterings(self, images: UnlabelledImages, spec: TaskSpec, context: Context) -> Tensor:
+        """The partitions for tasks of ``spec``: int64 [partitions, n], -1 for images in no cluster."""
+        return torch.from_numpy(self.labels(images, context, spec.way))
+
     def _sampler(self, images: UnlabelledImages, context: Context, way: int) -> LabelledSampler:
         return LabelledSampler.of(images.pixels, torch.from_numpy(self.labels(images, context, way)))
 

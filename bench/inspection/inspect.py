@@ -15,21 +15,21 @@ from torch import Tensor
 from bench import run as running
 from bench.artifacts import ArtifactStore, content_key
 from bench.checkpoint import Checkpoint
-from bench.contracts import Budget, Context, Generator, ProgressCallback, Tasks, TaskSampler, TaskSpec
+from bench.contracts import Budget, ClusteringMethod, Context, Generator, ProgressCallback, Tasks, TaskSampler, TaskSpec
 from bench.datasets.images import LabelledImages
 from bench.datasets.source import Dataset
 from bench.errors import BenchError
 from bench.inspection.embedding import SupervisedEmbedding, supervised_embedding
-from bench.inspection.measures import frechet_distance, nearest_own, spread
+from bench.inspection.measures import agreement, frechet_distance, nearest_own, spread
 from bench.inspection.origins import CollisionCount, Origins
-from bench.inspection.records import FILE, Frechet, Inspection, Space, read_inspection, write_inspection
-from bench.inventing import Invention, invent, inventing_configs, plan
+from bench.inspection.records import FILE, Clusters, Frechet, Inspection, Space, read_inspection, write_inspection
+from bench.inventing import Invention, inventing_configs, look, plan
 from bench.plan import PlannedRun, Request
 from bench.progress import Reporter
 from bench.seeds import Seed
 from bench.tasks.labelled import LabelledSampler
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same sampler would give other numbers."""
 
 MOST_IMAGES = 10_000  # on each side of a Fréchet distance
@@ -85,9 +85,30 @@ def _inspect_one(
         earlier = read_inspection(path)
         if earlier.key == key:
             return Result(run, path, earlier)
-    invention = invent(run, dataset, device, out, reporter)
-    inspection = yardstick.inspect(invention, key, dataset.content_hash, reporter)
+    subject = look(run, dataset, device, out, reporter)
+    invention = subject.invention()
+    clusters = None
+    if isinstance(subject.method, ClusteringMethod):
+        split = dataset.splits["train"]
+        clusters = cluster_agreement(subject.clusterings().numpy(), split.class_ids[split.unlabelled_order()])
+    inspection = yardstick.inspect(invention, key, dataset.content_hash, reporter, clusters)
     return Result(run, write_inspection(run.folder, inspection), inspection)
+
+
+def cluster_agreement(labels: NDArray[np.int64], classes: NDArray[np.int64]) -> Clusters:
+    """Clusterings [P, n], -1 for no cluster, against the true classes [n] of the same images."""
+    rng = Seed(0).at("inspect clusters").numpy()
+    found, chance = [], []
+    for row in labels:
+        inside = row >= 0
+        mine, true = row[inside], classes[inside]
+        if not len(mine):
+            raise BenchError("a clustering has no image in any cluster")
+        found.append((len(np.unique(mine)), inside.mean(), *agreement(mine, true)))
+        chance.append(agreement(mine, rng.permutation(true)))
+    clusters, kept, purity, information = np.mean(found, axis=0).tolist()
+    purity_chance, information_chance = np.mean(chance, axis=0).tolist()
+    return Clusters(len(labels), clusters, kept, purity, purity_chance, information, information_chance)
 
 
 @dataclass
@@ -144,8 +165,15 @@ class Yardstick:
         embedding = supervised_embedding(images, dataset.name, dataset.content_hash, backbone, context)
         return cls(images, embedding, tasks, Origins(images))
 
-    def inspect(self, invention: Invention, key: str, dataset_hash: str, progress: ProgressCallback) -> Inspection:
-        """Every number for one method and seed."""
+    def inspect(
+        self,
+        invention: Invention,
+        key: str,
+        dataset_hash: str,
+        progress: ProgressCallback,
+        clusters: Clusters | None = None,
+    ) -> Inspection:
+        """Every number for one method and seed; ``clusters`` as found by :func:`cluster_agreement`."""
         run, spec = invention.run, invention.spec
         count = min(len(self.images) // 2, self.tasks * spec.way * spec.query, MOST_IMAGES)
         if count < 2:
@@ -187,6 +215,7 @@ class Yardstick:
                 floor=frechet_distance(other, half),
             ),
             ruler=self.embedding.ruler,
+            clusters=clusters,
         )
 
     def _measure(

@@ -62,6 +62,25 @@ class Frechet:
 
 
 @dataclass(frozen=True, slots=True)
+class Clusters:
+    """How the clusters that a method takes for classes agree with the true classes; means over its clusterings."""
+
+    clusterings: int
+    clusters: float
+    """Clusters that have an image."""
+    kept: float
+    """Share of the images, in [0, 1], that are in a cluster; the rest counts nowhere below."""
+    purity: float
+    """Share of the images, in [0, 1], that are of the commonest true class of their cluster."""
+    purity_chance: float
+    """The same for the true classes in random order: many small clusters are pure by chance alone."""
+    information: float
+    """Normalised mutual information of clusters and classes, in [0, 1]."""
+    information_chance: float
+    """The same for the true classes in random order."""
+
+
+@dataclass(frozen=True, slots=True)
 class Ruler:
     """The supervised embedding that was measured in."""
 
@@ -107,6 +126,8 @@ class Inspection:
     embedding: Space
     frechet: Frechet
     ruler: Ruler
+    clusters: Clusters | None = None
+    """None for a method that makes no clusters."""
     schema_version: int = SCHEMA_VERSION
 
 
@@ -128,6 +149,8 @@ def read_inspection(path: Path) -> Inspection:
         parts: dict[str, Any] = {"pixels": Space, "embedding": Space, "frechet": Frechet, "ruler": Ruler}
         if value["collisions"] is not None:
             parts["collisions"] = Collisions
+        if value.get("clusters") is not None:
+            parts["clusters"] = Clusters
         known = {field.name for field in fields(Inspection)}
         whole = {name: item for name, item in value.items() if name in known}
         return Inspection(**whole | {name: part(**value[name]) for name, part in parts.items()})

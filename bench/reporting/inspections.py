@@ -23,6 +23,7 @@ COLUMNS = (
     *("method", "seeds", "collisions %", "own class nearest %, pixels", "own class nearest %, embedding"),
     *("diversity, pixels", "diversity, embedding", "Fréchet, queries", "Fréchet, generator"),
 )
+CLUSTER_COLUMNS = ("cluster purity % (chance)", "cluster NMI (chance)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +74,21 @@ def _section(inspections: Sequence[Inspection]) -> Section:
         rows[one.method, one.title, one.budget].append(one)
     several = len({budget for _, _, budget in rows}) > 1
     first = inspections[0]
-    real = (
+    clustered = any(one.clusters is not None for one in inspections)
+    real: tuple[str, ...] = (
         *(REAL, DASH, _percent(0.0), _percent(first.pixels.nearest_real), _percent(first.embedding.nearest_real)),
         *("1.00", "1.00", _distance(first.frechet.floor), DASH),
     )
     return Section(
         title=f"{first.dataset}: {first.tasks} invented tasks, {first.way}-way {first.shot}-shot, "
         f"{first.query} queries per class",
-        columns=COLUMNS,
+        columns=COLUMNS + (CLUSTER_COLUMNS if clustered else ()),
         rows=(
-            real,
-            *(_row(title + (f" ({budget})" if several else ""), seeds) for (_, title, budget), seeds in rows.items()),
+            real + (("100.00", "1.00") if clustered else ()),
+            *(
+                _row(title + (f" ({budget})" if several else ""), seeds) + (_clusters(seeds) if clustered else ())
+                for (_, title, budget), seeds in rows.items()
+            ),
         ),
         lines=_lines(inspections),
     )
@@ -100,6 +105,20 @@ def _row(label: str, seeds: Sequence[Inspection]) -> tuple[str, ...]:
         _mean([one.frechet.queries for one in seeds], _distance),
         _mean([one.frechet.generator for one in seeds], _distance),
     )
+
+
+def _clusters(seeds: Sequence[Inspection]) -> tuple[str, str]:
+    """Purity and normalised mutual information, mean over seeds, and in brackets what chance gives."""
+    found = [one.clusters for one in seeds if one.clusters is not None]
+    if len(found) < len(seeds):
+        return DASH, DASH
+    chance = (
+        float(np.mean([one.purity_chance for one in found])),
+        float(np.mean([one.information_chance for one in found])),
+    )
+    purity = _mean([one.purity for one in found], _percent)
+    information = _mean([one.information for one in found], lambda value: f"{value:.3f}")
+    return f"{purity} ({_percent(chance[0])})", f"{information} ({chance[1]:.3f})"
 
 
 def _collisions(seeds: Sequence[Inspection]) -> str:
@@ -151,8 +170,25 @@ def _lines(inspections: Sequence[Inspection]) -> tuple[str, ...]:
         f"Fréchet distance (the formula of Heusel et al. 2017, in the embedding named below, so comparable within this "
         f"table only): between {first.frechet.images} real images and as many query images, or images of the "
         f"generator's prior. In the row of true classes: between two halves of the real images, the least to hope for.",
+        *_cluster_lines(inspections),
         f"Embedding: {first.ruler}. Methods never see it, nor any label.",
         "± between seeds is a standard deviation over training seeds.",
+    )
+
+
+def _cluster_lines(inspections: Sequence[Inspection]) -> tuple[str, ...]:
+    found = {one.title: one.clusters for one in _ordered(inspections) if one.clusters is not None}
+    if not found:
+        return ()
+    told = "; ".join(
+        f"{title}: {one.clusterings} clustering{'s' * (one.clusterings > 1)} of {one.clusters:.0f} clusters with "
+        f"{_percent(one.kept)} % of the images"
+        for title, one in found.items()
+    )
+    return (
+        "Clusters against true classes: purity is the share of images that are of the commonest class of their "
+        "cluster, NMI the mutual information over the mean of the entropies. In brackets what the same clusters give "
+        f"for classes in random order. {told}.",
     )
 
 

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import importlib.util
-import inspect
 import math
-import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +10,14 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.contracts import Context
 from bench.datasets.images import UnlabelledImages
 from bench.errors import BenchError, did_you_mean
+from bench.foreign import objects
+from bench.foreign.formats import GENERATOR, Opened, open_file, sha256
 from methods.generators.alive import check_alive
-from methods.generators.formats import Opened, open_file, sha256
 from methods.generators.probe import probe
 
 VERSION = 1
@@ -83,17 +78,13 @@ class Settings:
         self, name: str, opened: Opened, images: UnlabelledImages, context: Context, **facts: Any
     ) -> ExternalGenerator:
         """The checked generator of what was ``opened``; its facts are noted in the run's record."""
-        if opened.batch is not None:
-            raise BenchError(
-                f"{name} was exported for batches of exactly {opened.batch}; export it with a dynamic first dimension: "
-                'dynamic_shapes=({0: torch.export.Dim("n")},)'
-            )
-        latent_dim = self.latent_dim or opened.latent_dim
+        declared = opened.shape[1] if opened.shape else None
+        latent_dim = self.latent_dim or declared
         if latent_dim is None:
             raise BenchError(f"{name} does not say how long its latents are; set generator.latent_dim=NUMBER")
-        if opened.latent_dim not in (None, latent_dim):
+        if declared not in (None, latent_dim):
             raise BenchError(
-                f"{name} decodes latents of {opened.latent_dim} numbers, not generator.latent_dim={latent_dim}; "
+                f"{name} decodes latents of {declared} numbers, not generator.latent_dim={latent_dim}; "
                 "leave that setting out"
             )
         generator = ExternalGenerator(self, opened.run, latent_dim, images.shape, images.device)
@@ -110,7 +101,7 @@ class File(Settings):
     """The generator in a file: ``.pt2`` (torch.export), TorchScript (``.pt``, ``.ts``, ``.torchscript``), ``.onnx``.
 
     It maps latents [n, latent_dim] to images [n, C, H, W], in evaluation mode, for any n. A file never runs
-    foreign code here: pickles are refused, see :mod:`methods.generators.formats`. ``.onnx`` needs the extra
+    foreign code here: pickles are refused, see :mod:`bench.foreign.formats`. ``.onnx`` needs the extra
     ``[onnx]`` and runs on the CPU.
     """
 
@@ -124,13 +115,13 @@ class File(Settings):
     @staticmethod
     def digest(path: Any) -> str:
         """SHA-256 (hex) of the file: what makes another file another run. Nothing of it is opened."""
-        return sha256(Path(str(path)).expanduser())
+        return sha256(Path(str(path)).expanduser(), GENERATOR)
 
     def obtain(self, images: UnlabelledImages, context: Context) -> ExternalGenerator:
         """The generator, checked; BenchError says in one sentence what is wrong with it, Diverged that it collapsed."""
         path = Path(str(self.path)).expanduser()
         expected = self.sha256 or self.digest(path)
-        opened = open_file(path, expected, images.device)
+        opened = open_file(path, GENERATOR, expected, images.device)
         return self.adapted(f"generator file {path}", opened, images, context, file=path.name, sha256=expected)
 
 
@@ -151,52 +142,23 @@ class Object(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _split(self.callable)
+        objects.split(self.callable, GENERATOR)
 
     @staticmethod
     def digest(name: Any) -> str:
         """SHA-256 (hex) of the name and the source of its module, which is found, not run (packages round it are)."""
-        module, _ = _split(name)
-        content = hashlib.sha256(f"{name}\n".encode())
-        try:
-            spec = importlib.util.find_spec(module)
-        except Exception as error:
-            raise BenchError(f"generator.callable={name}: {type(error).__name__}: {error}") from error
-        if spec is None:
-            raise BenchError(f"generator.callable={name}: there is no module {module!r} here or in {Path.cwd()}")
-        if spec.origin is not None and Path(spec.origin).is_file():
-            content.update(Path(spec.origin).read_bytes())
-        return content.hexdigest()
+        return objects.digest(name, GENERATOR)
 
     def obtain(self, images: UnlabelledImages, context: Context) -> ExternalGenerator:
         """The generator, checked; BenchError says in one sentence what is wrong with it, Diverged that it collapsed."""
         expected = self.sha256 or self.digest(self.callable)
         if self.digest(self.callable) != expected:
             raise BenchError(f"{self.callable} has changed since this run was planned; run the same command again")
-        run = self._made(images.device)
+        run = objects.imported(self.callable, GENERATOR, images.device)
         declared = getattr(run, "latent_dim", None)
-        opened = Opened(run, declared if self.latent_dim is None and type(declared) is int else None)
+        opened = Opened(run, (None, declared) if self.latent_dim is None and type(declared) is int else None)
         name = f"generator object {self.callable}"
         return self.adapted(name, opened, images, context, object=self.callable, sha256=expected)
-
-    def _made(self, device: torch.device) -> Callable[[Tensor], Any]:
-        module, attribute = _split(self.callable)
-        try:
-            found: Any = importlib.import_module(module)
-            for part in attribute.split("."):
-                found = getattr(found, part)
-            if not callable(found):
-                raise TypeError(f"{type(found).__name__} cannot be called")
-            if inspect.isclass(found) or (not isinstance(found, nn.Module) and _needs_nothing(found)):
-                found = found()
-                if not callable(found):
-                    raise TypeError(f"it made {type(found).__name__}, which cannot be called")
-        except Exception as error:
-            reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-            raise BenchError(f"generator.callable={self.callable} cannot be had ({reason})") from error
-        if isinstance(found, nn.Module):
-            found = found.to(device).eval().requires_grad_(False)
-        return found  # type: ignore[no-any-return]
 
 
 class ExternalGenerator:
@@ -257,20 +219,3 @@ class ExternalGenerator:
             smooth = self.settings.resize == "antialias"
             x = F.interpolate(x, size, mode="bilinear", align_corners=False, antialias=smooth)
         return x.clamp(0.0, 1.0)
-
-
-def _split(name: Any) -> tuple[str, str]:
-    """``package.module:attribute`` -> its two halves; the current folder can be imported from then on."""
-    module, colon, attribute = name.partition(":") if isinstance(name, str) else ("", "", "")
-    if not (colon and module and attribute and all(part.isidentifier() for part in f"{module}.{attribute}".split("."))):
-        raise BenchError(f"generator.callable must be package.module:attribute, such as my_gan:decode, not {name!r}")
-    if os.getcwd() not in sys.path and "" not in sys.path:
-        sys.path.append(os.getcwd())
-    return module, attribute
-
-
-def _needs_nothing(function: Any) -> bool:
-    """Whether a callable can be called without arguments, so that it makes a generator instead of being one."""
-    parameters = inspect.signature(function).parameters.values()
-    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return not any(one.kind in variadic or one.default is inspect.Parameter.empty for one in parameters)

@@ -8,16 +8,15 @@ import torch
 from torch import Tensor
 
 from bench.errors import BenchError
+from bench.foreign.formats import GENERATOR
+from bench.foreign.probing import SIZES, any_batch_size, finite, steady
 
 if TYPE_CHECKING:
     from methods.generators.external import ExternalGenerator
 
-SIZES = (3, 2, 1)  # batch sizes that must work
 SAMPLES = 256  # latents whose values must lie within the declared range
 # In units of the width of that range:
 BEYOND = 1e-3  # how far values may lie beyond it
-UNEQUAL = 5e-3  # how far an image may depend on its batch: reduced precision does not come so far
-REPEATED = 1e-5  # how far two decodings of one batch may differ
 SLIVER = 0.02  # values that fill less of the range than this were meant for another
 CLIPPED = 0.05  # share of the values that ``clip`` may cut off
 
@@ -28,60 +27,20 @@ def probe(name: str, generator: ExternalGenerator, rng: torch.Generator) -> dict
     Returns facts for the record: shape [c, h, w] of the raw images, lowest and highest raw value.
     """
     z = generator.sample_prior(max(SIZES), rng)
-    made = _any_batch_size(name, generator, z)
+    made = any_batch_size(
+        name,
+        generator.raw,
+        z,
+        GENERATOR,
+        lambda images: _is_batch_of_images(name, images),
+        f"generator.latent_dim={generator.latent_dim} must be their length",
+    )
     together = made[len(z)]
-    for images in made.values():
-        _finite(name, images)
     _fits(name, generator, together)
     low, high = generator.settings.output_range
-    width = high - low
-    again = generator.raw(z)
-    if _apart(again, together) > REPEATED * width:
-        raise BenchError(
-            f"{name} is not deterministic: two decodings of the same latents differ by {_apart(again, together):.3g}; "
-            "export it in evaluation mode (model.eval()), with any noise inside it fixed"
-        )
-    apart = max(_apart(images, together[: len(images)]) for images in made.values())
-    if apart > UNEQUAL * width:
-        raise BenchError(
-            f"{name} decodes a latent differently beside others (by up to {apart:.3g}): its batch norm uses the batch; "
-            "export it in evaluation mode (model.eval())"
-        )
+    steady(name, generator.raw, z, made, high - low, GENERATOR)
     lowest, highest = _in_range(name, generator, rng)
     return {"raw_shape": list(together.shape[1:]), "lowest": lowest, "highest": highest}
-
-
-def _any_batch_size(name: str, generator: ExternalGenerator, z: Tensor) -> dict[int, Tensor]:
-    """The raw images of the first 1, 2 and 3 latents."""
-    made: dict[int, Tensor] = {}
-    failed: dict[int, Exception] = {}
-    for n in SIZES:
-        try:
-            images = generator.raw(z[:n])
-        except Exception as error:
-            failed[n] = error
-        else:
-            _is_batch_of_images(name, images)
-            if len(images) == n:
-                made[n] = images
-            else:
-                failed[n] = ValueError(f"{len(images)} images came out")
-    if not failed:
-        return made
-    n, error = next(iter(failed.items()))
-    reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]}"
-    if any("when training" in str(one) for one in failed.values()):
-        raise BenchError(f"{name} is in training mode: its batch norm uses the batch; call model.eval() first")
-    if made:
-        good = " and ".join(map(str, sorted(made)))
-        raise BenchError(
-            f"{name} decodes {good} latents at once but not {n} ({reason}); it must take batches of any size, so make "
-            'its first dimension dynamic: dynamic_shapes=({0: torch.export.Dim("n")},)'
-        )
-    raise BenchError(
-        f"{name} cannot decode latents [{n}, {generator.latent_dim}] ({reason}); it must take float32 latents "
-        f"[n, latent_dim] for any n, and generator.latent_dim={generator.latent_dim} must be their length"
-    )
 
 
 def _is_batch_of_images(name: str, images: Any) -> None:
@@ -89,11 +48,6 @@ def _is_batch_of_images(name: str, images: Any) -> None:
         raise BenchError(f"{name} puts out {type(images).__name__}, not one tensor of images [n, C, H, W]")
     if images.ndim != 4:
         raise BenchError(f"{name} puts out {list(images.shape)}, not images [n, C, H, W] with four dimensions")
-
-
-def _finite(name: str, images: Tensor) -> None:
-    if not bool(images.isfinite().all()):
-        raise BenchError(f"{name} puts out NaN or infinite values; every pixel must be a finite number")
 
 
 def _fits(name: str, generator: ExternalGenerator, images: Tensor) -> None:
@@ -131,7 +85,7 @@ def _in_range(name: str, generator: ExternalGenerator, rng: torch.Generator) -> 
     lowest, highest, beyond, count = float("inf"), float("-inf"), 0, 0
     for part in generator.sample_prior(SAMPLES, rng).split(generator.settings.chunk):
         images = generator.raw(part).to(torch.float32)
-        _finite(name, images)
+        finite(name, images, GENERATOR)
         lowest, highest = min(lowest, float(images.min())), max(highest, float(images.max()))
         beyond += int(((images < low - BEYOND * width) | (images > high + BEYOND * width)).sum())
         count += images.numel()
@@ -152,7 +106,3 @@ def _in_range(name: str, generator: ExternalGenerator, rng: torch.Generator) -> 
             "range it has, or see whether it makes anything at all"
         )
     return lowest, highest
-
-
-def _apart(a: Tensor, b: Tensor) -> float:
-    return float((a.to(torch.float32) - b.to(torch.float32)).abs().max())

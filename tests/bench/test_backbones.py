@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench import catalogue, config
 from bench.backbones import Backbone, Conv4, RunningStatistics, batch_statistics, side_by_side
 from bench.errors import BenchError
 from bench.learners import reference
@@ -31,7 +32,7 @@ def stacked_params(backbone, tasks, shape, outputs, seed=0):
         (Conv4(), (1, 28, 28), [14, 7, 3, 1]),
         (Conv4(), (3, 84, 84), [42, 21, 10, 5]),
         (Conv4(**STRIDED), (1, 28, 28), [14, 7, 4, 2]),
-        (Conv4(filters=32, padding="valid"), (3, 84, 84), [41, 19, 8, 3]),  # the authors' 84x84 network
+        (Conv4(filters=32, padding="valid"), (3, 84, 84), [41, 19, 8, 3]),
     ],
 )
 def test_map_sizes_are_those_of_the_literature(backbone, shape, sizes):
@@ -40,6 +41,47 @@ def test_map_sizes_are_those_of_the_literature(backbone, shape, sizes):
     features = backbone.forward(stacked_params(backbone, 1, shape, None), torch.rand(1, 2, *shape).double())
     assert features.shape == (1, 2, backbone.filters * sizes[-1] ** 2)
     assert backbone.dim(shape) == features.shape[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "convolved", "pooled", "features", "head_inputs", "parameters"),
+    [
+        # 84x84x3: 64·3·9 + 3·64·64·9 + 4·64 offsets + 5·(1600 + 1)
+        ("conv4", (3, 84, 84), [84, 42, 21, 10], [42, 21, 10, 5], 1600, 1600, 120_581),
+        # 32·3·9 + 3·32·32·9 + 4·32 + 5·(288 + 1), as the authors of LASIUM ran CelebA, mini-ImageNet and Fungi
+        ("conv4-valid32", (3, 84, 84), [82, 39, 17, 6], [41, 19, 8, 3], 288, 288, 30_085),
+        # 28x28x1: 64·9 + 3·64·64·9 + 4·64 + 5·(64 + 1), the classifier on the mean of the last 2x2 map
+        ("conv4-strided", (1, 28, 28), [14, 7, 4, 2], [14, 7, 4, 2], 256, 64, 111_749),
+    ],
+)
+def test_named_backbones_have_these_layers(name, shape, convolved, pooled, features, head_inputs, parameters):
+    backbone = config.build(catalogue.raw("backbone", name), {})
+    filters = backbone.filters
+    geometry = backbone.geometry(shape)
+    assert [g.size for g in geometry] == [(n, n) for n in convolved]
+    assert [g.pooled for g in geometry] == [(n, n) for n in pooled]
+    params = backbone.init(torch.Generator().manual_seed(0), shape, 5)
+    assert {key: tuple(value.shape) for key, value in params.items()} == {
+        "conv1.weight": (filters, shape[0], 3, 3),
+        **{f"conv{i}.weight": (filters, filters, 3, 3) for i in (2, 3, 4)},
+        **{f"norm{i}.bias": (filters,) for i in (1, 2, 3, 4)},
+        "head.weight": (5, head_inputs),
+        "head.bias": (5,),
+    }
+    assert sum(value.numel() for value in params.values()) == parameters
+    assert backbone.dim(shape) == features
+    logits = backbone.forward({key: value[None] for key, value in params.items()}, torch.rand(1, 2, *shape))
+    assert logits.shape == (1, 2, 5)
+
+
+def test_a_network_without_padding_is_the_plain_one_on_an_odd_size():
+    backbone, shape = Conv4(3, padding="valid"), (3, 51, 47)
+    params = stacked_params(backbone, 2, shape, 5)
+    images = torch.rand(2, 3, *shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    together = backbone.forward(params, images)
+    for t in range(2):
+        alone = reference.network(backbone, {n: p[t] for n, p in params.items()}, images[t])
+        torch.testing.assert_close(together[t], alone, rtol=1e-9, atol=1e-9)
 
 
 def test_strided_padding_is_tensorflows_same():

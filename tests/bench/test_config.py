@@ -261,6 +261,7 @@ def test_only_classes_of_this_project_and_its_plugins_are_built():
 
 @pytest.mark.parametrize("name", COVERED)
 def test_every_method_builds_on_every_dataset(name, own_file):
+    own_file("encoder.pt2")
     overrides = parse_overrides(own_settings(variant(name), own_file()))
     for dataset in catalogue.options("dataset"):
         values = compose(variant(name), dataset, "quick", overrides).values
@@ -280,7 +281,7 @@ def test_defaults_in_yaml_are_the_defaults_in_code():
     """A component built from its YAML equals one built from its class alone, where every field has a default."""
     import dataclasses
 
-    for group in ("generator", "backbone"):
+    for group in ("generator", "encoder", "classifier", "backbone"):
         for name in catalogue.options(group):
             node = catalogue.raw(group, name)
             settings = {k: v for k, v in node.items() if k not in catalogue.RESERVED}

@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from own_generators import COVERED, Tiny, own_settings, save_pt2
+from own_generators import COVERED, SIDE, Seer, Tiny, own_settings, save_pt2
 
 from bench import catalogue, config
 from bench.artifacts import ArtifactStore
@@ -26,14 +26,16 @@ SMALL = (
     *("backbone.filters=4", "learner.eval_steps=2", "generator.channels=4", "generator.batch_size=200"),
     *("classifier.clusters=20", "classifier.restarts=1", "classifier.epochs=5", "classifier.units=16"),
     *("encoder.depth=2", "encoder.latent=2", "encoder.width=16", "encoder.batch_size=200", "method.clusters=20"),
-    *("encoder.size=32", "encoder.channels=2"),
+    *("encoder.maps=2", "encoder.clusters=20", "encoder.size=32", "encoder.channels=2"),
 )
 
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory):
-    """A generator of the user's own, for the methods that need one."""
-    return save_pt2(tmp_path_factory.mktemp("own") / "tiny.pt2", Tiny().eval())
+    """A generator of the user's own, for the methods that need one, and an encoder beside it."""
+    folder = tmp_path_factory.mktemp("own")
+    save_pt2(folder / "encoder.pt2", Seer().eval(), shape=(1, SIDE, SIDE))
+    return save_pt2(folder / "tiny.pt2", Tiny().eval())
 
 
 def composed(name, own):

@@ -26,8 +26,8 @@ from own_generators import (
 from bench.contracts import Generator
 from bench.datasets.resize import resize
 from bench.errors import BenchError, Diverged
+from bench.foreign import formats
 from bench.seeds import Seed
-from methods.generators import formats
 from methods.generators.external import ExternalGenerator, File, Object
 
 SHAPE = (1, 28, 28)
@@ -88,7 +88,7 @@ def test_a_file_decodes_as_the_network_it_was_made_of(kind, tmp_path):
     assert not images.is_inference()
     torch.testing.assert_close(images, reference(z, network).float(), atol=1e-5, rtol=0)
     notes = context.notes["generator"]
-    assert notes["sha256"] == formats.sha256(path)
+    assert notes["sha256"] == formats.sha256(path, formats.GENERATOR)
     assert notes["file"] == path.name
     assert notes["outside_data"] is True
     json.dumps(context.notes, allow_nan=False)
@@ -224,8 +224,8 @@ def test_a_fixed_batch_is_refused(tmp_path):
     def fixed(z):
         return own_generators.decode(z).view(2, 1, 28, 28)
 
-    assert "decodes 2 latents at once but not 3" in refusal(given(fixed), tmp_path)
-    assert "decodes 1 latents at once but not 3" in refusal(given(lambda z: own_generators.decode(z[:1])), tmp_path)
+    assert "takes 2 latents at once but not 3" in refusal(given(fixed), tmp_path)
+    assert "takes 1 latents at once but not 3" in refusal(given(lambda z: own_generators.decode(z[:1])), tmp_path)
 
 
 def test_training_mode_is_refused(tmp_path):
@@ -235,7 +235,7 @@ def test_training_mode_is_refused(tmp_path):
     # Batch norm over the pixels of images works for one image too, and shows in the comparison only.
     norm = torch.nn.BatchNorm2d(1, track_running_stats=False)
     message = refusal(given(lambda z: norm(own_generators.decode(z)) / 8 + 0.5), tmp_path)
-    assert "decodes a latent differently beside others" in message
+    assert "makes another thing of one of the latents beside others" in message
     # A module that is named itself is put into evaluation mode.
     obtain(given(Tiny(fault="batch norm").train()), tmp_path)
 
@@ -254,7 +254,7 @@ def test_training_mode_is_refused(tmp_path):
         ),
         (lambda z: own_generators.decode(z).repeat(1, 2, 1, 1), {}, "images of 2 channels but the dataset has 1"),
         (lambda z: own_generators.decode(z).to(torch.complex64), {}, "puts out complex64"),
-        (lambda z: Tiny()(z), {"latent_dim": 9}, "cannot decode latents [3, 9]"),
+        (lambda z: Tiny()(z), {"latent_dim": 9}, "cannot take latents [3, 9]"),
     ],
 )
 def test_a_faulty_function_is_refused(function, settings, expected, tmp_path):
@@ -285,7 +285,7 @@ def test_the_latent_dimension_is_read_from_the_file_and_must_agree(pt2, tmp_path
     assert f"decodes latents of {LATENT} numbers, not generator.latent_dim=9" in message
     path = save_torchscript(tmp_path / "g.ts", Tiny().eval())
     assert "set generator.latent_dim=NUMBER" in refusal(File(path=str(path)), tmp_path)
-    assert "cannot decode latents [3, 9]" in refusal(File(path=str(path), latent_dim=9), tmp_path)
+    assert "cannot take latents [3, 9]" in refusal(File(path=str(path), latent_dim=9), tmp_path)
 
 
 @pytest.mark.parametrize(

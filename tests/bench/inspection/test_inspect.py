@@ -13,10 +13,10 @@ from bench.contracts import Budget, Context, Tasks, TaskSpec
 from bench.errors import BenchError
 from bench.inspection import inspect as inspecting
 from bench.inspection.embedding import supervised_embedding
-from bench.inspection.inspect import Yardstick
+from bench.inspection.inspect import Yardstick, cluster_agreement
 from bench.inspection.measures import frechet_distance
 from bench.inspection.origins import Origins
-from bench.inspection.records import Ruler, read_inspection, write_inspection
+from bench.inspection.records import Clusters, Ruler, read_inspection, write_inspection
 from bench.inventing import Invention
 from bench.seeds import Seed
 from bench.tasks.labelled import LabelledSampler
@@ -167,7 +167,12 @@ def test_the_embedding_is_trained_once_and_tells_true_classes_apart(labelled, tm
 def test_an_inspection_is_read_as_it_was_written(labelled, tmp_path):
     for generator in (None, Dark()):
         one = inspected(labelled, LabelledSampler(labelled), 5, generator)
-        for wanted in (one, dataclasses.replace(one, collisions=None, no_collisions="why")):
+        clusters = Clusters(3, 20.5, 0.9, 0.8, 0.1, 0.7, 0.2)
+        for wanted in (
+            one,
+            dataclasses.replace(one, clusters=clusters),
+            dataclasses.replace(one, collisions=None, no_collisions="why"),
+        ):
             path = write_inspection(tmp_path, wanted)
             assert read_inspection(path) == wanted
     whole = path.read_text()
@@ -181,3 +186,25 @@ def test_an_inspection_is_read_as_it_was_written(labelled, tmp_path):
         path.write_text(broken)
         with pytest.raises(BenchError, match=message):
             read_inspection(path)
+
+
+def test_clusters_are_measured_with_the_class_of_every_image_in_the_methods_order(glyphs):
+    split = glyphs.splits["train"]
+    images, order = split.unlabelled(), split.unlabelled_order()
+    assert torch.equal(images.pixels, torch.from_numpy(split.pixels[order]))
+    classes = split.class_ids[order]
+    guess = np.random.default_rng(0).integers(50, size=len(classes))
+    true = cluster_agreement(classes[None], classes)
+    assert (true.purity, true.information, true.kept) == pytest.approx((1, 1, 1))
+    assert true.clusters == len(split.class_names)
+    assert true.purity_chance < 0.2
+    none = cluster_agreement(guess[None], classes)
+    assert none.purity == pytest.approx(none.purity_chance, rel=0.1)
+    assert none.information == pytest.approx(none.information_chance, rel=0.02)
+    half = np.where(np.arange(len(classes)) % 2, classes, -1)
+    both = cluster_agreement(np.stack([half, guess]), classes)
+    assert both.clusterings == 2
+    assert both.kept == pytest.approx(0.75, abs=1e-3)
+    assert both.purity == pytest.approx((1 + none.purity) / 2)
+    with pytest.raises(BenchError, match="no image in any cluster"):
+        cluster_agreement(np.full((1, len(classes)), -1), classes)

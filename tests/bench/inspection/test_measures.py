@@ -8,8 +8,9 @@ import scipy.linalg
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import normalized_mutual_info_score
 
-from bench.inspection.measures import frechet_distance, nearest_own, spread
+from bench.inspection.measures import agreement, frechet_distance, nearest_own, spread
 
 
 def vectors(*shape, seed=0):
@@ -72,3 +73,14 @@ def test_the_frechet_distance_is_that_by_a_matrix_root(n):
     expected = np.sum((a.mean(0) - b.mean(0)) ** 2) + np.trace(cov_a + cov_b - 2 * root)
     assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-4 if n == 5 else 1e-9)
     assert frechet_distance(a.astype(np.float32), b) == pytest.approx(frechet_distance(a, b), rel=1e-5)
+
+
+@given(st.integers(1, 60), st.integers(1, 8), st.integers(1, 8), st.integers(0, 999))
+def test_agreement_is_a_count_by_hand_and_the_mutual_information_of_scikit_learn(n, clusters, classes, seed):
+    rng = np.random.default_rng(seed)
+    labels, true = rng.integers(clusters, size=n), rng.integers(classes, size=n)
+    purity, information = agreement(labels, true)
+    right = sum(max(np.bincount(true[labels == one])) for one in set(labels.tolist()))
+    assert purity == pytest.approx(right / n, abs=1e-12)
+    assert information == pytest.approx(normalized_mutual_info_score(true, labels), abs=1e-9)
+    assert agreement(true, true) == pytest.approx((1, 1))

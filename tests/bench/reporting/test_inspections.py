@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 from synthetic_runs import write_run
 from test_reports import NASTY, Page
 
-from bench.inspection.records import Collisions, Frechet, Inspection, Ruler, Space, write_inspection
+from bench.inspection.records import Clusters, Collisions, Frechet, Inspection, Ruler, Space, write_inspection
 from bench.reporting.inspections import HEADING, load, sections
 from bench.reporting.report import write_report
 from bench.reporting.terminal import inspection_table
@@ -85,6 +85,24 @@ def test_a_row_a_method_with_seeds_pooled(runs):
     ):
         assert fact in told
     assert "0.20–0.30" in section.rows[2][2]
+
+
+def test_clusters_have_columns_where_a_method_has_them():
+    clusters = Clusters(100, 480.0, 1.0, 0.5, 0.1, 0.75, 0.25)
+    made = dataclasses.replace(FOUND, method="delta", title="DELTA", clusters=clusters)
+    again = dataclasses.replace(made, seed=1, clusters=dataclasses.replace(clusters, purity=0.6))
+    (section,) = sections([FOUND, made, again])
+    assert section.columns[-2:] == ("cluster purity % (chance)", "cluster NMI (chance)")
+    assert [row[-2:] for row in section.rows] == [
+        ("100.00", "1.00"),
+        ("–", "–"),
+        ("55.00 ± 7.07 (10.00)", "0.750 ± 0.000 (0.250)"),
+    ]
+    assert {len(row) for row in section.rows} == {len(section.columns)}
+    told = " ".join(section.lines)
+    assert "DELTA: 100 clusterings of 480 clusters with 100.00 % of the images." in told
+    (plain,) = sections([FOUND])
+    assert not any("purity" in text for text in (*plain.columns, *plain.lines))
 
 
 def test_what_does_not_compare_stands_in_tables_of_its_own():

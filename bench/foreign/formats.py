@@ -1,4 +1,4 @@
-"""Opening a generator's file without running any code that came with it.
+"""Opening the file of a network without running any code that came with it.
 
 Three formats hold a network as data: ``.pt2`` (torch.export), TorchScript and ONNX. Everything else is refused, above
 all pickles, which may run anything while they are read. Even ``torch.export.load`` unpickles, evaluates expressions
@@ -57,15 +57,31 @@ SCRIPT_TOUCHES_FILES = re.compile(rb"\b(save|from_file|load_tensor)\s*\(")
 
 
 @dataclass(frozen=True, slots=True)
+class Role:
+    """What a network of the user's is there for: the words of its messages, and the dimensions of its input."""
+
+    noun: str
+    """Also the configuration group that its settings are in."""
+    takes: str
+    takes_shape: str
+    gives: str
+    gives_shape: str
+    dimensions: int
+
+
+GENERATOR = Role("generator", "latents", "[n, latent_dim]", "images", "[n, C, H, W]", 2)
+ENCODER = Role("encoder", "images", "[n, C, H, W]", "embeddings", "[n, d]", 4)
+
+
+@dataclass(frozen=True, slots=True)
 class Opened:
-    """A network of a file: ``run`` takes float32 latents [n, d]; what the file says of n and d, None where nothing."""
+    """A network: ``run`` takes a float32 batch; ``shape`` of it is declared, with None for what is left open."""
 
     run: Callable[[Tensor], Any]
-    latent_dim: int | None = None
-    batch: int | None = None
+    shape: tuple[int | None, ...] | None = None
 
 
-def check_file(path: Path) -> str:
+def check_file(path: Path, role: Role) -> str:
     """The format of a file (``pt2``, ``torchscript``, ``onnx``) by its ending and its outside; nothing is opened.
 
     BenchError for a file that is missing, of another ending, a pickle, damaged, or another format than its ending says.
@@ -73,9 +89,9 @@ def check_file(path: Path) -> str:
     ending = path.suffix.lower()
     if ending not in ENDINGS:
         if ending in PICKLE_ENDINGS and path.is_file():
-            raise BenchError(f"generator file {path} {PICKLE}")
+            raise BenchError(f"{role.noun} file {path} {PICKLE}")
         raise BenchError(
-            f"generator file {path} must end in one of {', '.join(ENDINGS)}, not in {ending or 'nothing'!r}"
+            f"{role.noun} file {path} must end in one of {', '.join(ENDINGS)}, not in {ending or 'nothing'!r}"
         )
     try:
         with open(path, "rb") as file:
@@ -83,47 +99,55 @@ def check_file(path: Path) -> str:
             names = zipfile.ZipFile(file).namelist() if head[:2] == b"PK" else []
     except FileNotFoundError as error:
         where = "" if path.is_absolute() else f" in {Path.cwd()}"
-        raise BenchError(f"generator file {path} does not exist{where}") from error
+        raise BenchError(f"{role.noun} file {path} does not exist{where}") from error
     except (OSError, zipfile.BadZipFile, ValueError) as error:
-        raise BenchError(f"generator file {path} is damaged or cannot be read ({error}); export it again") from error
+        raise BenchError(f"{role.noun} file {path} is damaged or cannot be read ({error}); export it again") from error
     kind = ENDINGS[ending]
     found = _format(head, names)
     if found == "pickle":
-        raise BenchError(f"generator file {path} {PICKLE}")
+        raise BenchError(f"{role.noun} file {path} {PICKLE}")
     if found is None:
-        raise BenchError(f"generator file {path} is damaged, or no {kind} file at all; {EXPORT_AGAIN} to a .pt2 file")
+        raise BenchError(f"{role.noun} file {path} is damaged, or no {kind} file at all; {EXPORT_AGAIN} to a .pt2 file")
     if found != kind:
         right = next(ending for ending, name in ENDINGS.items() if name == found)
-        raise BenchError(f"generator file {path} holds {found}, not {kind}: rename it to {path.stem}{right}")
+        raise BenchError(f"{role.noun} file {path} holds {found}, not {kind}: rename it to {path.stem}{right}")
     if kind == "onnx" and importlib.util.find_spec("onnxruntime") is None:
         raise BenchError(
-            f"generator file {path} needs onnxruntime: pip install onnxruntime, or 'unsupervised-meta-bench[onnx]'"
+            f"{role.noun} file {path} needs onnxruntime: pip install onnxruntime, or 'unsupervised-meta-bench[onnx]'"
         )
     return kind
 
 
-def sha256(path: Path) -> str:
+def sha256(path: Path, role: Role) -> str:
     """SHA-256 (hex) of a file that :func:`check_file` accepts."""
-    check_file(path)
+    check_file(path, role)
     stat = path.stat()
     return _sha256(path.resolve(), stat.st_mtime_ns, stat.st_size)
 
 
-def open_file(path: Path, expected: str, device: torch.device) -> Opened:
-    """The network in ``path``, on ``device``. BenchError where it is not what its SHA-256 ``expected`` says."""
-    kind = check_file(path)
+def open_file(path: Path, role: Role, expected: str, device: torch.device) -> Opened:
+    """The network in ``path``, on ``device``. BenchError where it is not what its SHA-256 ``expected`` says, or has
+    been exported for batches of one size.
+    """
+    kind = check_file(path, role)
     data = path.read_bytes()
     found = hashlib.sha256(data).hexdigest()
     if found != expected:
-        raise BenchError(f"generator file {path} has changed since this run was planned; run the same command again")
-    name = f"generator file {path}"
+        raise BenchError(f"{role.noun} file {path} has changed since this run was planned; run the same command again")
+    name = f"{role.noun} file {path}"
     try:
         opener = {"pt2": _open_pt2, "torchscript": _open_torchscript, "onnx": _open_onnx}[kind]
-        return opener(name, data, device)
+        opened = opener(name, role, data, device)
     except BenchError:
         raise
     except Exception as error:
         raise BenchError(f"{name} cannot be opened as {kind} ({_first_line(error)}); export it again") from error
+    if opened.shape is not None and opened.shape[0] is not None:
+        raise BenchError(
+            f"{name} was exported for batches of exactly {opened.shape[0]}; export it with a dynamic first dimension: "
+            'dynamic_shapes=({0: torch.export.Dim("n")},)'
+        )
+    return opened
 
 
 def _format(head: bytes, names: list[str]) -> str | None:
@@ -147,8 +171,8 @@ def _sha256(path: Path, mtime_ns: int, size: int) -> str:
         raise BenchError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def _open_pt2(name: str, data: bytes, device: torch.device) -> Opened:
-    _vet_pt2(name, data)
+def _open_pt2(name: str, role: Role, data: bytes, device: torch.device) -> Opened:
+    _vet_pt2(name, role, data)
     with _quiet():
         program = torch.export.load(io.BytesIO(data))
         if device.type != "cpu":
@@ -163,11 +187,11 @@ def _open_pt2(name: str, data: bytes, device: torch.device) -> Opened:
         if node.op == "placeholder" and node.name in inputs and isinstance(node.meta.get("val"), Tensor)
     ]
     if len(inputs) != 1 or len(shapes) != 1:
-        raise BenchError(f"{name} takes {len(inputs)} inputs; it must take latents [n, latent_dim] alone")
-    return Opened(network, *_declared(name, shapes[0]))
+        raise BenchError(f"{name} takes {len(inputs)} inputs; it must take {role.takes} {role.takes_shape} alone")
+    return Opened(network, _declared(name, role, shapes[0]))
 
 
-def _open_torchscript(name: str, data: bytes, device: torch.device) -> Opened:
+def _open_torchscript(name: str, role: Role, data: bytes, device: torch.device) -> Opened:
     """TorchScript runs in torch's own interpreter, which has no Python, but has operators that write files."""
     reader = torch._C.PyTorchFileReader(io.BytesIO(data))
     for record in reader.get_all_records():
@@ -176,12 +200,12 @@ def _open_torchscript(name: str, data: bytes, device: torch.device) -> Opened:
             if found:
                 raise BenchError(f"{name} calls {found[1].decode()}(), which touches files: it is not opened")
     with _quiet():
-        network = torch.jit.load(io.BytesIO(data), map_location=device).eval()
+        network = torch.jit.load(io.BytesIO(data), map_location=device).eval()  # type: ignore[no-untyped-call]
     return Opened(network)
 
 
-def _open_onnx(name: str, data: bytes, device: torch.device) -> Opened:
-    """Runs on the CPU whatever ``device`` is; images are then moved there."""
+def _open_onnx(name: str, role: Role, data: bytes, device: torch.device) -> Opened:
+    """Runs on the CPU whatever ``device`` is; what it makes is then moved there."""
     import onnxruntime
 
     if b"\n\x08location\x12" in data:  # an entry of TensorProto.external_data
@@ -195,28 +219,30 @@ def _open_onnx(name: str, data: bytes, device: torch.device) -> Opened:
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1 or len(outputs) != 1:
         raise BenchError(
-            f"{name} has {len(inputs)} inputs and {len(outputs)} outputs; it must map latents to images alone"
+            f"{name} has {len(inputs)} inputs and {len(outputs)} outputs; "
+            f"it must map {role.takes} to {role.gives} alone"
         )
     if inputs[0].type != "tensor(float)":
-        raise BenchError(f"{name} takes {inputs[0].type}; it must take float32 latents, tensor(float)")
+        raise BenchError(f"{name} takes {inputs[0].type}; it must take float32 {role.takes}, tensor(float)")
 
-    def run(z: Tensor) -> Tensor:
-        (images,) = session.run(None, {inputs[0].name: z.cpu().numpy()})
-        return torch.from_numpy(images).to(device)
+    def run(x: Tensor) -> Tensor:
+        (made,) = session.run(None, {inputs[0].name: x.cpu().numpy()})
+        return torch.from_numpy(made).to(device)
 
-    return Opened(run, *_declared(name, inputs[0].shape))
+    return Opened(run, _declared(name, role, inputs[0].shape))
 
 
-def _declared(name: str, shape: list[Any]) -> tuple[int | None, int | None]:
-    """(latent_dim, batch) of a declared input shape; a dynamic size is None."""
-    if len(shape) != 2:
+def _declared(name: str, role: Role, shape: list[Any]) -> tuple[int | None, ...]:
+    """A declared input shape; a dynamic size is None."""
+    if len(shape) != role.dimensions:
         shown = ", ".join(str(size) if isinstance(size, int) else "n" for size in shape)
-        raise BenchError(f"{name} takes inputs [{shown}]; it must take latents [n, latent_dim]: export it in a wrapper")
-    batch, latent_dim = (size if isinstance(size, int) else None for size in shape)
-    return latent_dim, batch
+        raise BenchError(
+            f"{name} takes inputs [{shown}]; it must take {role.takes} {role.takes_shape}: export it in a wrapper"
+        )
+    return tuple(size if isinstance(size, int) else None for size in shape)
 
 
-def _vet_pt2(name: str, data: bytes) -> None:
+def _vet_pt2(name: str, role: Role, data: bytes) -> None:
     """BenchError unless nothing in the archive makes ``torch.export.load`` or the loaded network run foreign code.
 
     The archive is read by the reader that will load it, so the two cannot see different members.
@@ -230,7 +256,7 @@ def _vet_pt2(name: str, data: bytes) -> None:
     if sorted(members) != sorted(records):
         raise BenchError(f"{name} is no archive as torch writes them; {EXPORT_AGAIN}")
     if [record for record in records if record.startswith("models/")] != ["models/model.json"]:
-        raise BenchError(f"{name} holds several networks; export the generator alone")
+        raise BenchError(f"{name} holds several networks; export the {role.noun} alone")
     for record in records:
         if record.startswith("data/aotinductor") or record.endswith((".so", ".cpp", ".cubin")):
             raise BenchError(f"{name} holds a compiled library ({record}), which is not opened; use torch.export.save")
