@@ -290,8 +290,6 @@ def weights(
       bench weights vgg19 --download --to weights
     """
     from bench import weights as public
-    from bench.pretrained import digest
-    from bench.progress import Reporter
 
     chosen = [public.find(name)] if name else list(public.published().values())
     if download and name is None:
@@ -302,6 +300,9 @@ def weights(
         for label, text in (("from", one.url), ("licence", one.licence), ("note", one.note)):
             console.print(f"  {label}: {text}", markup=False, soft_wrap=True)
     if download:
+        from bench.pretrained import digest
+        from bench.progress import Reporter
+
         with Reporter() as reporter:
             path = public.fetch(chosen[0], to, sha256, reporter)
         console.print(f"{path}, SHA-256 {digest(str(path))}", markup=False, soft_wrap=True)

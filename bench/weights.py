@@ -1,16 +1,21 @@
-"""``bench weights``: public weights of networks that can be named, where they are, and fetching them."""
+"""``bench weights``: public weights of networks that can be named, where they are, and fetching them.
+
+Listing reads YAML only and imports no torch.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from bench import catalogue
-from bench.contracts import ProgressCallback
-from bench.datasets import archives
 from bench.errors import BenchError, did_you_mean
+
+if TYPE_CHECKING:
+    from bench.contracts import ProgressCallback
 
 MOST_BYTES = 4 * 2**30
 
@@ -71,6 +76,8 @@ def fetch(one: Published, folder: Path, sha256: str | None, progress: ProgressCa
     """Download to ``folder``, or find there; ``sha256`` (or its beginning) pins it. BenchError in one sentence."""
     if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{8,64}", sha256):
         raise BenchError(f"--sha256 takes 8 to 64 hexadecimal digits, not {sha256!r}")
+    from bench.datasets import archives
+
     path = folder / one.file
     archives.download(one.url, path, None, progress, sha256=sha256 or one.sha256, most_bytes=MOST_BYTES)
     return path
