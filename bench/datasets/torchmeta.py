@@ -53,9 +53,9 @@ class TorchmetaFolder:
         return {"size": self.size, "channels": self.channels, "resize": self.resize, "files": files}
 
     def scan(self) -> list[Item]:
-        """Images are named ``<class>/<number>``."""
+        """Images are named ``<class>/<number>``, with zeros in front so that names sort as numbers do."""
         return [
-            Item(split, name, f"{name}/{number}")
+            Item(split, name, f"{name}/{number:06}")
             for split, part in self._splits().items()
             for name, count in sorted(zip(part.classes, part.counts(), strict=True))
             for number in range(count)
