@@ -166,8 +166,8 @@ def check_declaration(
 
 
 def _pixels(images: LabelledImages, device: torch.device) -> Gather:
-    pixels = images.pixels.to(device)
-    return lambda index: take(pixels, index)
+    pixels = images.pixels if images.home is not None else images.pixels.to(device)
+    return lambda index: take(pixels, index, device)
 
 
 def _chunks(

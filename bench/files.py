@@ -46,23 +46,28 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
         try:
             yield temporary
-            for file in temporary.rglob("*"):
-                if file.is_file():
-                    with open(file, "rb+") as handle:
-                        os.fsync(handle.fileno())
-            os.chmod(temporary, 0o777 & ~_umask())
-            if path.exists():
-                old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".old"))
-                os.replace(path, old / path.name)
-                os.replace(temporary, path)
-                shutil.rmtree(old, ignore_errors=True)
-            else:
-                os.replace(temporary, path)
-            _sync_folder(path.parent)
+            install_folder(temporary, path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
         raise BenchError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def install_folder(temporary: Path, path: Path) -> None:
+    """Sync what is in the folder ``temporary`` and rename it to ``path`` beside it, replacing what is there."""
+    for file in temporary.rglob("*"):
+        if file.is_file():
+            with open(file, "rb+") as handle:
+                os.fsync(handle.fileno())
+    os.chmod(temporary, 0o777 & ~_umask())
+    if path.exists():
+        old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".old"))
+        os.replace(path, old / path.name)
+        os.replace(temporary, path)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        os.replace(temporary, path)
+    _sync_folder(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:

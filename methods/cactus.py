@@ -85,7 +85,7 @@ class Cactus:
         return torch.from_numpy(self.labels(images, context, spec.way))
 
     def _sampler(self, images: UnlabelledImages, context: Context, way: int) -> LabelledSampler:
-        return LabelledSampler.of(images.pixels, torch.from_numpy(self.labels(images, context, way)))
+        return LabelledSampler.of(images.pixels, torch.from_numpy(self.labels(images, context, way)), images.device)
 
     def labels(self, images: UnlabelledImages, context: Context, way: int) -> Labels:
         """The partitions: int64 [partitions, n], -1 for images in no cluster; kept in the artifact store."""

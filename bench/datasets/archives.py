@@ -16,27 +16,58 @@ import urllib.request
 import zipfile
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from filelock import FileLock
 
-from bench.contracts import ProgressCallback
 from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.contracts import ProgressCallback
 
 MOST_FILES = 10_000_000
 MOST_BYTES_OF_A_FILE = 256 * 2**20
+MOST_EXPANSION = 200
+"""How many times its compressed size a file of a zip may have, from a megabyte on. Images do not expand, text does 20
+times."""
 DEEPEST = 6
 """Levels of folders that are looked into; also ends a circle of symbolic links."""
 
 
-class Tree(Protocol):
-    """Files by their path inside, with ``/`` between folders. Hidden files are left out."""
+class Reader(Protocol):
+    """Reads files by their path inside a folder or an archive."""
 
     @property
     def where(self) -> str:
         """For messages: the folder or the archive."""
+        ...
+
+    def read(self, path: str) -> bytes:
+        """The content of one file; BenchError names it when it is damaged."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a tree lies: all that another process needs to read its files."""
+
+    path: Path
+    within: str = ""
+
+    def reader(self) -> Reader:
+        """Reads files that a tree of this place has listed, and so checked."""
+        return ZipTree(self.path) if self.path.is_file() else FolderReader(self.path, self.within)
+
+
+class Tree(Reader, Protocol):
+    """Files by their path inside, with ``/`` between folders. Hidden files are left out."""
+
+    @property
+    def place(self) -> Place:
+        """Where it lies."""
         ...
 
     @property
@@ -49,10 +80,6 @@ class Tree(Protocol):
         """Every folder inside, also empty ones."""
         ...
 
-    def read(self, path: str) -> bytes:
-        """The content of one file; BenchError names it when it is damaged."""
-        ...
-
 
 def open_tree(path: Path) -> Tree:
     """The tree in a folder or a ``.zip`` file."""
@@ -63,13 +90,33 @@ def open_tree(path: Path) -> Tree:
     raise BenchError(f"there is no folder or zip file {path}")
 
 
-class FolderTree:
-    """A folder on disk. Symbolic links are followed. ``within`` is put before every path inside."""
+class FolderReader:
+    """Reads files of a folder on disk. ``within`` stands before every path inside."""
 
     def __init__(self, root: Path, within: str = "") -> None:
         self.where = str(root)
         self._root = root
         self._within = f"{within}/" if within else ""
+
+    def read(self, path: str) -> bytes:
+        """See :class:`Reader`."""
+        file = self._root / path.removeprefix(self._within)
+        try:
+            if (size := file.stat().st_size) > MOST_BYTES_OF_A_FILE:
+                raise BenchError(
+                    f"{self.where}/{path} has {size} bytes, more than an image can ({MOST_BYTES_OF_A_FILE})"
+                )
+            return file.read_bytes()
+        except OSError as error:
+            raise BenchError(f"cannot read {self.where}/{path}: {error.strerror or error}") from error
+
+
+class FolderTree(FolderReader):
+    """A folder on disk. Symbolic links are followed. ``within`` is put before every path inside."""
+
+    def __init__(self, root: Path, within: str = "") -> None:
+        super().__init__(root, within)
+        self.place = Place(root, within)
         files: dict[str, tuple[int, int]] = {}
         folders: set[str] = set()
         try:
@@ -95,22 +142,13 @@ class FolderTree:
                     if stat.S_ISREG(info.st_mode):
                         files[inside + entry.name] = (info.st_size, info.st_mtime_ns)
 
-    def read(self, path: str) -> bytes:
-        """See :class:`Tree`."""
-        size, _ = self.files[path]
-        if size > MOST_BYTES_OF_A_FILE:
-            raise BenchError(f"{self.where}/{path} has {size} bytes, more than an image can ({MOST_BYTES_OF_A_FILE})")
-        try:
-            return (self._root / path.removeprefix(self._within)).read_bytes()
-        except OSError as error:
-            raise BenchError(f"cannot read {self.where}/{path}: {error.strerror or error}") from error
-
 
 class ZipTree:
     """A zip file, read in place."""
 
     def __init__(self, path: Path) -> None:
         self.where = str(path)
+        self.place = Place(path)
         try:
             self._zip = zipfile.ZipFile(path)
         except zipfile.BadZipFile as error:
@@ -126,6 +164,8 @@ class ZipTree:
             parts = member.filename.rstrip("/").split("/")
             if member.filename.startswith("/") or "\\" in member.filename or {"", ".", ".."} & set(parts):
                 raise BenchError(f"{path} holds a file of the unsafe name {member.filename!r}")
+            if stat.S_ISLNK(member.external_attr >> 16):
+                raise BenchError(f"{path} holds a link, {member.filename!r}; it must hold files only")
             if any(_hidden(part) for part in parts):
                 continue
             folders.update("/".join(parts[:depth]) for depth in range(1, len(parts)))
@@ -139,12 +179,14 @@ class ZipTree:
         self.folders = frozenset(folders)
 
     def read(self, path: str) -> bytes:
-        """See :class:`Tree`."""
+        """See :class:`Reader`."""
         size, _ = self.files[path]
         if size > MOST_BYTES_OF_A_FILE:
             raise BenchError(
                 f"{path} in {self.where} has {size} bytes, more than an image can ({MOST_BYTES_OF_A_FILE})"
             )
+        if size > MOST_EXPANSION * max(self._zip.getinfo(path).compress_size, 2**20 // MOST_EXPANSION):
+            raise BenchError(f"{path} in {self.where} expands more than {MOST_EXPANSION} times, as no image does")
         try:
             # A member cannot yield more than its declared size, so a zip bomb ends there; its CRC-32 is
             # checked.

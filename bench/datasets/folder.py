@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,20 +11,17 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
 from bench.artifacts import content_key
 from bench.datasets import archives
-from bench.datasets.resize import Filter, check_filter, resize
+from bench.datasets.decoding import Photo, decode_all
+from bench.datasets.resize import Filter, check_filter
 from bench.datasets.source import SPLITS, Item
 from bench.errors import BenchError, did_you_mean
 from bench.files import read_json
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-MOST_PIXELS = 64_000_000
-"""A larger image is refused before it is decoded."""
-
 Crop = Literal["center", "none"]
 
 # class -> (the split its folder stands in, or None; the paths of its images)
@@ -104,19 +99,11 @@ class Folder:
             for path in sorted(classes[name][1])
         ]
 
-    def read(self, items: Sequence[Item]) -> Iterator[NDArray[np.uint8]]:
+    def read(self, items: Sequence[Item]) -> Iterator[NDArray[np.uint8] | BenchError]:
         """uint8 [channels, size, size]."""
         tree, _ = self._open()
-        for item in items:
-            pixels = _decode(tree.read(item.file_id), self.channels, f"{tree.where}/{item.file_id}")
-            if self.crop == "center":
-                side = min(pixels.shape[:2])
-                top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
-                pixels = pixels[top : top + side, left : left + side]
-            pixels = resize(np.ascontiguousarray(pixels), self.size, self.size, self.resize)
-            if self.invert:
-                pixels = 255 - pixels
-            yield pixels.reshape(self.size, self.size, self.channels).transpose(2, 0, 1)
+        photo = Photo(self.size, self.channels, self.crop, self.resize, self.invert)
+        return decode_all(tree, [item.file_id for item in items], photo)
 
     def _open(self) -> tuple[archives.Tree, tuple[str, Any] | None]:
         """The images, and the JSON file of splits: where and what (None: the folders are the splits)."""
@@ -246,34 +233,3 @@ def _check_splits(file: str, value: Any, classes: _Classes, where: str) -> dict[
                 raise BenchError(f"{file} names class {name!r} twice; a class belongs to one split, once")
             split_of[name] = SPLIT_FOLDERS[key]
     return split_of
-
-
-def _decode(data: bytes, channels: int, where: str) -> NDArray[np.uint8]:
-    """uint8 [H, W] or [H, W, 3] of an image file; ``where`` names it in errors."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image: Image.Image = Image.open(io.BytesIO(data), formats=["PNG", "JPEG"])
-        if image.width * image.height > MOST_PIXELS:
-            raise BenchError(
-                f"{where} has {image.width} x {image.height} pixels, more than the limit of "
-                f"{MOST_PIXELS}; make it smaller"
-            )
-        image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I"):  # 16 bits: keep the upper 8
-            image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        return np.asarray(image.convert("L" if channels == 1 else "RGB"))
-    except Image.DecompressionBombError as error:
-        raise BenchError(f"{where} has more pixels than the limit of {MOST_PIXELS}; make it smaller") from error
-    except BenchError:
-        raise
-    except Exception as error:  # whatever Pillow meets in a broken file, struct.error and SyntaxError included
-        raise BenchError(f"{where} is damaged or not an image ({_short(error, where)})") from error
-
-
-def _short(error: Exception, where: str) -> str:
-    text = str(error)
-    return "not recognised as PNG or JPEG" if "cannot identify" in text else text.replace(where, "it")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.datasets.images import LabelledImages, UnlabelledImages
+from bench.datasets.images import Attributes, LabelledImages, UnlabelledImages
+from bench.datasets.residence import MappedFrom, is_large, pixel_digest, settle, shuffled_copy
 from bench.errors import BenchError
 from bench.seeds import Seed
 
@@ -22,11 +22,15 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One image of a source: its split (one of :data:`SPLITS`), its class, a name unique in the source."""
+    """One image of a source: its split (one of :data:`SPLITS`), its class, a name unique in the source.
+
+    ``attributes``: of a source with attributes, a 1 or a 0 for each attribute of the split, ``"0110"``.
+    """
 
     split: str
     class_name: str
     file_id: str
+    attributes: str = ""
 
 
 @runtime_checkable
@@ -46,8 +50,20 @@ class DatasetSource(Protocol):
         """Every image, ordered by split (train, val, test), class, file."""
         ...
 
-    def read(self, items: Sequence[Item]) -> Iterator[NDArray[np.uint8]]:
-        """The images of ``items`` in their order, each uint8 [C, H, W] of one shape."""
+    def read(self, items: Sequence[Item]) -> Iterator[NDArray[np.uint8] | BenchError]:
+        """The images of ``items`` in their order, each uint8 [C, H, W] of one shape.
+
+        For an image that cannot be read comes the error that says why, so that all of them can be named at once.
+        """
+        ...
+
+
+@runtime_checkable
+class AttributeSource(Protocol):
+    """A source whose tasks are made of attributes, not of classes."""
+
+    def attribute_names(self) -> Mapping[str, Sequence[str]]:
+        """The attributes of each split, in the order of ``Item.attributes``."""
         ...
 
 
@@ -55,7 +71,8 @@ class DatasetSource(Protocol):
 class Split:
     """The images of one split and their classes.
 
-    pixels: uint8 [n, C, H, W], usually mapped from a file. class_ids: int64 [n], 0 … len(class_names)-1.
+    pixels: uint8 [n, C, H, W], usually mapped from a file. class_ids: int64 [n], 0 … len(class_names)-1. file: where
+    they are mapped from, if so. attributes: what tasks are made of, where not of classes.
     """
 
     dataset: str
@@ -64,6 +81,8 @@ class Split:
     class_ids: NDArray[np.int64]
     class_names: tuple[str, ...]
     image_ids: tuple[str, ...]
+    file: MappedFrom | None = None
+    attributes: Attributes | None = None
 
     def __post_init__(self) -> None:
         if not len(self.pixels) == len(self.class_ids) == len(self.image_ids):
@@ -83,24 +102,29 @@ class Split:
 
     def labelled(self, device: str | torch.device = "cpu") -> LabelledImages:
         """Images in the order of the files, with their classes: for the harness and supervised methods."""
-        pixels = np.ascontiguousarray(self.pixels)
-        digest = _pixel_digest(pixels)
+        pixels, home = settle(self.pixels, self.file, device)
+        if self.file is not None and is_large(self.pixels):  # hashing gigabytes would take every run ten seconds
+            digest = pixel_digest(np.frombuffer(f"{self.file.content_hash} {self.name}".encode(), dtype=np.uint8))
+        else:
+            digest = pixel_digest(np.ascontiguousarray(self.pixels))
         digest.update(self.class_ids.astype("<i8").tobytes())
-        # Copies: torch wants memory that it may write to, and the mapped file is read-only.
-        return LabelledImages(
-            torch.tensor(pixels, device=device),
-            torch.tensor(self.class_ids, dtype=torch.int64),
-            self.class_names,
-            digest.hexdigest(),
-        )
+        class_ids = torch.tensor(self.class_ids, dtype=torch.int64)
+        return LabelledImages(pixels, class_ids, self.class_names, digest.hexdigest(), home, self.attributes)
 
     def unlabelled(self, device: str | torch.device = "cpu") -> UnlabelledImages:
         """Images alone, in an order that depends on the number of images and the names of dataset and split.
 
         Labels have no part in it: the same pixels under other labels give the same bytes and fingerprint.
         """
-        pixels = self.pixels[self.unlabelled_order()]
-        return UnlabelledImages(torch.from_numpy(pixels).to(device), _pixel_digest(pixels).hexdigest())
+        order = self.unlabelled_order()
+        if self.file is None or not is_large(self.pixels):
+            shuffled = self.pixels[order]
+            return UnlabelledImages(torch.from_numpy(shuffled).to(device), pixel_digest(shuffled).hexdigest())
+        path = self.file.path.with_name(f"unlabelled-{self.name}.npy")
+        file, fingerprint = shuffled_copy(self.pixels, order, path)
+        mapped = np.memmap(file.path, np.uint8, mode="r", offset=file.offset, shape=self.pixels.shape)
+        pixels, home = settle(mapped, file, device)
+        return UnlabelledImages(pixels, fingerprint, home)
 
     def unlabelled_order(self) -> NDArray[np.int64]:
         """Which image stands where in :meth:`unlabelled`; with it the harness, and nobody else, finds labels again."""
@@ -136,9 +160,3 @@ class Dataset:
         """(C, H, W)."""
         _, channels, height, width = self.splits["train"].pixels.shape
         return channels, height, width
-
-
-def _pixel_digest(pixels: NDArray[np.uint8]) -> hashlib._Hash:
-    digest = hashlib.sha256(repr(pixels.shape).encode())
-    digest.update(pixels.data)
-    return digest

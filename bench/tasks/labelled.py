@@ -35,20 +35,23 @@ class LabelledSampler:
     def __init__(self, images: LabelledImages) -> None:
         if not isinstance(images, LabelledImages):
             raise BenchError(f"tasks from labels need labelled images, not {type(images).__name__}")
-        self._index(images.pixels, images.class_ids)
+        if images.attributes is not None:
+            raise BenchError("images with attributes have no classes to make tasks of; use the sampler of attributes")
+        self._index(images.pixels, images.class_ids, images.device)
 
     @classmethod
-    def of(cls, pixels: Tensor, class_ids: Tensor) -> LabelledSampler:
+    def of(cls, pixels: Tensor, class_ids: Tensor, device: torch.device | None = None) -> LabelledSampler:
         """A sampler over labels of any origin, cluster ids for example.
 
         pixels: uint8 [n, C, H, W]. class_ids: int64, [n], or [L, n] for L labellings of the same images; each task
-        then uses one labelling, drawn uniformly (the partitions of Hsu et al. 2019, §2.2). -1 is in no class.
+        then uses one labelling, drawn uniformly (the partitions of Hsu et al. 2019, §2.2). -1 is in no class. device:
+        where tasks are made, by default where the pixels are.
         """
         sampler = cls.__new__(cls)
-        sampler._index(pixels, class_ids)
+        sampler._index(pixels, class_ids, device or pixels.device)
         return sampler
 
-    def _index(self, pixels: Tensor, class_ids: Tensor) -> None:
+    def _index(self, pixels: Tensor, class_ids: Tensor, device: torch.device) -> None:
         if class_ids.ndim not in (1, 2) or class_ids.shape[-1] != len(pixels) or not class_ids.numel():
             raise BenchError(
                 f"class ids of {len(pixels)} images must have shape [{len(pixels)}] or "
@@ -56,13 +59,13 @@ class LabelledSampler:
             )
         if class_ids.is_floating_point() or int(class_ids.min()) < -1:
             raise BenchError("class ids must be integers of at least 0, or -1 for an image in no class")
-        ids = class_ids.to(pixels.device, torch.int64).reshape(-1, len(pixels))
+        ids = class_ids.to(device, torch.int64).reshape(-1, len(pixels))
         nobody = ids < 0
         ids = ids.masked_fill(nobody, int(ids.max()) + 1)  # after all others, and emptied below
-        self.pixels = pixels
+        self.pixels, self.device = pixels, device
         # Images grouped by class: labelling l has counts[l, c] images of class c from order[l, starts[l, c]].
         self._order = ids.argsort(dim=1, stable=True)
-        counts = torch.zeros(len(ids), int(ids.max()) + 1, dtype=torch.int64, device=pixels.device)
+        counts = torch.zeros(len(ids), int(ids.max()) + 1, dtype=torch.int64, device=device)
         self._counts = counts.scatter_add_(1, ids, torch.ones_like(ids))
         self._starts = self._counts.cumsum(1) - self._counts
         if bool(nobody.any()):
@@ -83,14 +86,14 @@ class LabelledSampler:
             position = self._positions(sizes, per_class, eligible, rng)
             index = self._order.take(self._starts.take(classes).unsqueeze(2) + position)
         else:
-            labelling = torch.randint(len(eligible.labellings), (n,), generator=rng, device=self.pixels.device)
+            labelling = torch.randint(len(eligible.labellings), (n,), generator=rng, device=self.device)
             rank = distinct(n, spec.way, eligible.counts[labelling], rng, eligible.most)
             classes = eligible.classes[labelling].gather(1, rank)
             row = eligible.labellings[labelling][:, None]
             sizes, starts = self._counts[row, classes], self._starts[row, classes]
             position = self._positions(sizes, per_class, eligible, rng)
             index = self._order[row[..., None], starts[..., None] + position]
-        images = take(self.pixels, index)
+        images = take(self.pixels, index, self.device)
         return Tasks(support=images[:, :, : spec.shot], query=images[:, :, spec.shot :])
 
     def _positions(self, sizes: Tensor, count: int, eligible: _Eligible, rng: torch.Generator) -> Tensor:

@@ -106,7 +106,7 @@ def test_labels_reach_only_the_methods_that_declare_them(name, small, own, tmp_p
 
 def test_unlabelled_images_carry_nothing_but_pixels_in_an_order_free_of_labels(small):
     images = small[0].splits["train"].unlabelled()
-    assert [field.name for field in dataclasses.fields(images)] == ["pixels", "fingerprint"]
+    assert [field.name for field in dataclasses.fields(images)] == ["pixels", "fingerprint", "home"]
     assert torch.equal(images.pixels, small[1].splits["train"].unlabelled().pixels)
     class_of = {row.tobytes(): c for row, c in zip(small[0].splits["train"].pixels, small[0].splits["train"].class_ids)}
     classes = [class_of[row.numpy().tobytes()] for row in images.pixels]

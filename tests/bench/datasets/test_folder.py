@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from bench.datasets.folder import Folder, _decode
+from bench.datasets.decoding import decode
+from bench.datasets.folder import Folder
 from bench.datasets.prepare import load
 from bench.errors import BenchError
 
@@ -286,7 +287,7 @@ def test_a_corrupt_file_is_an_image_or_a_bench_error(data: st.DataObject) -> Non
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     cut = data.draw(st.integers(0, len(whole)))
     try:
-        pixels = _decode(bytes(whole[:cut]), 3, "x.png")
+        pixels = decode(bytes(whole[:cut]), 3, "x.png")
     except BenchError:
         return
     assert pixels.dtype == np.uint8
