@@ -32,10 +32,10 @@ class Settings:
     """What the harness cannot know of an encoder that it did not train.
 
     input_range: [low, high] that it expects for black and white; images of [0, 1] are mapped to it.
-    size: pixels a side that it takes; null where the file says it, or it takes the size of the dataset.
+    input_size: pixels a side that it takes; null where the file says it, or it takes the size of the dataset.
     resize: to that size; ``bilinear`` takes two by two neighbours, ``antialias`` widens the filter by the reduction,
     ``none`` refuses another size.
-    channels: 1 or 3 that it takes; null where the file says it, or it takes those of the dataset. Grey images are
+    input_channels: 1 or 3 that it takes; null where the file says it, or it takes those of the dataset. Grey images are
     repeated, colour images turned grey (ITU-R 601).
     chunk: images embedded at once; bounds memory.
     outside_data: whether it was trained on images from outside the dataset, which marks its rows on every
@@ -44,9 +44,9 @@ class Settings:
     """
 
     input_range: Sequence[float] = (0.0, 1.0)
-    size: int | None = None
+    input_size: int | None = None
     resize: str = "bilinear"
-    channels: int | None = None
+    input_channels: int | None = None
     chunk: int = 64
     outside_data: bool = True
     sha256: str | None = None
@@ -55,12 +55,12 @@ class Settings:
         if self.resize not in RESIZES:
             hint = did_you_mean(str(self.resize), RESIZES)
             raise BenchError(f"encoder.resize must be one of {', '.join(RESIZES)}, not {self.resize!r}.{hint}")
-        for name in ("size", "chunk"):
+        for name in ("input_size", "chunk"):
             value = getattr(self, name)
-            if not (type(value) is int and value >= 1) and (name, value) != ("size", None):
+            if not (type(value) is int and value >= 1) and (name, value) != ("input_size", None):
                 raise BenchError(f"encoder.{name} must be an integer of at least 1, not {value!r}")
-        if self.channels not in (None, 1, 3):
-            raise BenchError(f"encoder.channels must be 1, 3 or null, not {self.channels!r}")
+        if self.input_channels not in (None, 1, 3):
+            raise BenchError(f"encoder.input_channels must be 1, 3 or null, not {self.input_channels!r}")
         ends = list(self.input_range)
         numbers = all(isinstance(end, int | float) and math.isfinite(end) for end in ends)
         if len(ends) != 2 or not numbers or not ends[0] < ends[1]:
@@ -81,10 +81,10 @@ class Settings:
     def _input_shape(self, name: str, opened: Opened, dataset: tuple[int, int, int]) -> tuple[int, int, int]:
         """[C, H, W] of what the encoder takes: by the settings, else the file, else the dataset."""
         declared = opened.shape[1:] if opened.shape else (None, None, None)
-        given = self.channels, self.size, self.size
+        given = self.input_channels, self.input_size, self.input_size
         for key, said, set_to in zip(("channels", "size", "size"), declared, given):
             if None not in (said, set_to) and said != set_to:
-                raise BenchError(f"{name} takes {key} {said}, not encoder.{key}={set_to}; leave that setting out")
+                raise BenchError(f"{name} takes {key} {said}, not encoder.input_{key}={set_to}; leave that setting out")
         channels, height, width = (a or b or c for a, b, c in zip(given, declared, dataset))
         if {channels, dataset[0]} not in ({1}, {3}, {1, 3}) and channels != dataset[0]:
             raise BenchError(f"{name} takes images of {channels} channels but the dataset has {dataset[0]}")
@@ -206,7 +206,7 @@ def probe(name: str, encoder: ExternalEncoder, x: Tensor) -> int:
         x,
         ENCODER,
         lambda found: _is_batch_of_vectors(name, found),
-        "encoder.size and encoder.channels must be those that it takes",
+        "encoder.input_size and encoder.input_channels must be those that it takes",
     )
     parts = [encoder.raw(part) for part in x.split(encoder.settings.chunk)]
     for part in parts:

@@ -84,7 +84,7 @@ def test_images_are_shown_in_the_range_size_and_channels_that_are_asked_for(tmp_
         seen.append(x)
         return x.flatten(1)
 
-    settings = {"input_range": [-1, 3], "size": 10, "resize": "antialias", "channels": 3, "chunk": 7}
+    settings = {"input_range": [-1, 3], "input_size": 10, "resize": "antialias", "input_channels": 3, "chunk": 7}
     encoder, _ = obtain(given(look, **settings), tmp_path)
     assert encoder.dim == 300
     seen.clear()
@@ -94,7 +94,7 @@ def test_images_are_shown_in_the_range_size_and_channels_that_are_asked_for(tmp_
     small = torch.nn.functional.interpolate(x, (10, 10), mode="bilinear", antialias=True)
     torch.testing.assert_close(found, (4 * small - 1).expand(-1, 3, -1, -1), atol=1e-5, rtol=0)
     colour = images(40, (3, 28, 28))
-    grey, _ = obtain(given(look, channels=1), tmp_path, (3, 28, 28))
+    grey, _ = obtain(given(look, input_channels=1), tmp_path, (3, 28, 28))
     x = colour.take(torch.arange(4))
     luminance = 0.299 * x[:, 0] + 0.587 * x[:, 1] + 0.114 * x[:, 2]
     torch.testing.assert_close(grey.encode(x), luminance.flatten(1), atol=1e-6, rtol=0)
@@ -104,15 +104,15 @@ def test_the_file_says_what_images_it_takes_and_settings_must_agree(tmp_path):
     path = saved(tmp_path, shape=(3, 16, 16))
     encoder, _ = obtain(File(path=str(path)), tmp_path)
     assert encoder.input_shape == (3, 16, 16)
-    assert "takes size 16, not encoder.size=20; leave that setting out" in refusal(
-        File(path=str(path), size=20), tmp_path
+    assert "takes size 16, not encoder.input_size=20; leave that setting out" in refusal(
+        File(path=str(path), input_size=20), tmp_path
     )
     assert "takes images of 16x16 but the dataset has 28x28" in refusal(File(path=str(path), resize="none"), tmp_path)
     script = saved(tmp_path, "ts", shape=(1, 16, 16))
     message = refusal(File(path=str(script)), tmp_path)
     assert "cannot take images [3, 1, 28, 28]" in message
-    assert "encoder.size and encoder.channels must be those that it takes" in message
-    assert obtain(File(path=str(script), size=16), tmp_path)[0].dim == 5
+    assert "encoder.input_size and encoder.input_channels must be those that it takes" in message
+    assert obtain(File(path=str(script), input_size=16), tmp_path)[0].dim == 5
 
 
 @pytest.mark.parametrize(
@@ -172,9 +172,9 @@ def test_a_pickle_is_refused_and_does_not_run(ending, tmp_path):
     ("settings", "expected"),
     [
         ({"resize": "antialais"}, "Did you mean 'antialias'?"),
-        ({"size": 0}, "encoder.size must be an integer of at least 1"),
+        ({"input_size": 0}, "encoder.input_size must be an integer of at least 1"),
         ({"chunk": 0}, "encoder.chunk must be"),
-        ({"channels": 2}, "encoder.channels must be 1, 3 or null"),
+        ({"input_channels": 2}, "encoder.input_channels must be 1, 3 or null"),
         ({"input_range": [1, 0]}, "encoder.input_range must be [low, high]"),
         ({"path": None}, "encoder.path must name a file"),
     ],

@@ -146,8 +146,10 @@ def test_table_1_has_the_papers_rows_in_its_order():
     assert told == TABLE_1
     assert [cell.shot for cell in rows[0]] == [1, 5]
     names = [variant.name for row in rows for variant in row[0].variants()]
-    assert [row[0].row.title for row in rows if not row[0].variants()] == ["Transfer learning (VGG-19)"]
-    assert len(names) == len(set(names)) == len(rows) - 1, "a method stands in one row"
+    assert len(names) == len(set(names)), "a method stands in one row"
+    runs = {one.variant.name for one in run_configs(Request(experiment="table1-omniglot"))}
+    missing = [row[0].row.title for row in rows if not runs & {one.name for one in row[0].variants()}]
+    assert missing == ["Transfer learning (VGG-19)"], "which needs weights of the user's own"
 
 
 def test_every_planned_row_of_table_1_stands_beside_its_published_number_in_any_report():
