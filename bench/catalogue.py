@@ -132,19 +132,23 @@ def _variants_of(family: str, config: Mapping[str, Any]) -> list[Variant]:
     axes: Mapping[str, Mapping[str, Sequence[str]]] = config.get("variants") or {}
     card = config.get("card", {})
     titles = card.get("titles", {})
+    group = card.get("group", "unsupervised")  # or transfer, where a chosen option has seen labels of other images
     headline = config.get("headline") or {}
+    own_setting, saw_labels = cache(_own_setting), cache(_saw_labels)  # files may change, but not meanwhile
     found = []
     for values in itertools.product(*(axis.items() for axis in axes.values())):
         words = [value for value, _ in values]
         name = "-".join([family, *words])
         shown = {axis: titles.get(word, word.upper()) for axis, word in zip(axes, words)}
-        own = {word: key for word, items in values for key in map(_own_setting, items) if key}
+        own = {word: key for word, items in values for key in map(own_setting, items) if key}
         found.append(
             Variant(
                 name=name,
                 family=family,
                 title=card.get("title", family).format(**shown),
-                group=_group(card, [item for _, items in values for item in items]),
+                group="transfer"
+                if group != "ceiling" and any(saw_labels(i) for _, items in values for i in items)
+                else group,
                 supervised=bool(card.get("supervised", False)),
                 reference=bool(card.get("reference", False)) and name in headline.get("default", [name]),
                 outside_data=bool(card.get("outside_data", False)),
@@ -155,12 +159,6 @@ def _variants_of(family: str, config: Mapping[str, Any]) -> list[Variant]:
             )
         )
     return found
-
-
-def _group(card: Mapping[str, Any], choices: Iterable[str]) -> str:
-    """The group of a method's card, or ``transfer`` where one of the chosen options has seen labels of other images."""
-    group = str(card.get("group", "unsupervised"))
-    return "transfer" if group != "ceiling" and any(map(_saw_labels, choices)) else group
 
 
 def _saw_labels(item: str) -> bool:
