@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.contracts import Context, Learner, MetaLearner, TaskSpec
+from bench.contracts import Context, Learner, MetaLearner, TaskSampler, TaskSpec
 from bench.datasets.images import LabelledImages
 from bench.errors import BenchError
-from bench.tasks.labelled import LabelledSampler
+from bench.tasks.attributes import true_tasks
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,11 @@ class Supervised:
 
     learner: MetaLearner
 
-    def sampler(self, images: LabelledImages, context: Context) -> LabelledSampler:
-        """Tasks drawn uniformly from the true classes."""
+    def sampler(self, images: LabelledImages, context: Context) -> TaskSampler:
+        """Tasks drawn uniformly from the true classes, or attributes."""
         if not isinstance(images, LabelledImages):
             raise BenchError(f"supervised takes labelled images, not {type(images).__name__}")
-        return LabelledSampler(images)
+        return true_tasks(images)
 
     def fit(self, images: LabelledImages, spec: TaskSpec, context: Context) -> Learner:
         """Meta-train on tasks of the labelled ``images``."""

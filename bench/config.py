@@ -304,9 +304,11 @@ def _fixed(variant: Variant) -> dict[str, Override]:
 def _base(variant: Variant, dataset: str, budget: str) -> dict[str, Override]:
     """The overrides that the chosen names stand for; later ones win."""
     recommended = catalogue.raw("dataset", dataset).get("recommend", {})
+    tasks = recommended.get("tasks", {})
     catalogue.raw("budget", budget)
     choices = {"dataset": dataset, "method": variant.family, "budget": budget}
     choices |= {key: str(value) for key, value in recommended.items() if key in catalogue.groups()}
+    choices |= {key: str(value) for key, value in tasks.items() if key != "shots"}
     return {key: Override(key, f"{key}={value}") for key, value in choices.items()} | _fixed(variant)
 
 

@@ -50,7 +50,7 @@ def evaluate(
     with the accuracy so far. Raises Diverged when a score is not finite, BenchError when the scores have the
     wrong shape or the manifest is not of these images.
     """
-    manifest.check_classes(images.class_ids.numpy(), images.class_names)
+    manifest.check_classes(images.class_ids.numpy(), images.class_names, images.attributes)
     spec = manifest.spec
     embedded = isinstance(learner, EmbeddingLearner)
     if isinstance(learner, EmbeddingLearner):

@@ -74,10 +74,10 @@ def run_configs(request: Request) -> list[RunConfig]:
     if request.experiment:
         experiment = _experiment(request.experiment)
     dataset = request.dataset or experiment.get("dataset") or "glyphs"
-    catalogue.raw("dataset", dataset)
+    tasks = catalogue.raw("dataset", dataset).get("recommend", {}).get("tasks", {})
     budget = request.budget or experiment.get("budget") or "quick"
     catalogue.raw("budget", budget)
-    shots = request.shots or tuple(experiment.get("shots", (1,)))
+    shots = request.shots or tuple(experiment.get("shots") or tasks.get("shots") or (1,))
     if not shots or any(shot < 1 for shot in shots):
         raise BenchError(f"--shots takes numbers of at least 1, for example --shots 1,5, not {list(shots)}")
     user = config.parse_overrides(request.overrides)

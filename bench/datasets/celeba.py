@@ -23,9 +23,6 @@ ATTRIBUTES = 40
 BLOCKS = {"train": slice(0, 20), "val": slice(20, 30), "test": slice(30, 40)}
 """Columns of list_attr_celeba.txt that make the tasks of each split (Hsu et al. 2019; Khodadadeh et al. 2020, §4.3)."""
 
-LEAST_IMAGES = 10
-"""A combination of attributes makes a task if so many images have it, and as many its opposite (Hsu et al. 2019)."""
-
 Crop = Literal["none", "progan", "progan-protonet", "center"]
 
 # Khodadadeh et al. 2020, released code: what of an image their systems with a ProGAN see, as that GAN was trained on
@@ -206,12 +203,7 @@ def _files(name: str, data_dir: str | None, labels: str) -> _Files:
             f"{name}: {folders[0]} lacks {', '.join(needed)}; 'bench list datasets --long' says where to get it"
         )
     tree = archives.open_tree(images)
-    path_of: dict[str, str] = {}
-    for path in tree.files:
-        image = path.rpartition("/")[2]
-        if path_of.setdefault(image, path) != path:
-            raise BenchError(f"{name}: {tree.where} holds {image} twice, as {path_of[image]} and {path}; keep one")
-    return _Files(tree, path_of, partition, labels_file)
+    return _Files(tree, raw.by_name(name, tree), partition, labels_file)
 
 
 def _partition(name: str, files: _Files, allow_partial: bool) -> dict[str, str]:

@@ -9,6 +9,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.datasets.archives import Tree
 from bench.errors import BenchError
 
 MOST_BYTES_OF_A_LIST = 2**29
@@ -93,6 +94,16 @@ def check_present(
             f"{named}; get them again, or go without them with dataset.allow_partial=true"
         )
     return frozenset({*wanted}.difference(missing))
+
+
+def by_name(dataset: str, tree: Tree) -> dict[str, str]:
+    """Name of a file -> its path in the tree, wherever it stands there."""
+    path_of: dict[str, str] = {}
+    for path in tree.files:
+        name = path.rpartition("/")[2]
+        if path_of.setdefault(name, path) != path:
+            raise BenchError(f"{dataset}: {tree.where} holds {name} twice, as {path_of[name]} and {path}; keep one")
+    return path_of
 
 
 def check_name(path: str, source: Path) -> None:

@@ -59,6 +59,10 @@ def inspect(request: Request, tasks: int, cache: Path, reporter: Reporter) -> li
         reporter.say(f"{name} invents no tasks: skipped")
     device = running.resolve_device(request.device)
     dataset = running.open_dataset(configs[0].values, cache, reporter)
+    if dataset.splits["train"].attributes is not None:
+        raise BenchError(
+            f"inspect measures against true classes, and the tasks of dataset {dataset.name!r} are made of attributes"
+        )
     runs = plan(configs, dataset, request)
     reporter.begin(dataset.name)
     yardstick = Yardstick.of(dataset, runs[0], tasks, device, request.out / "artifacts", reporter)

@@ -19,10 +19,13 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 from bench.contracts import TaskSpec
+from bench.datasets.images import Attributes
 from bench.datasets.source import Dataset, Split
 from bench.errors import BenchError, did_you_mean
 from bench.files import replacing
 from bench.seeds import Seed
+from bench.tasks import attributes as of_attributes
+from bench.tasks.priority import priority
 
 FORMAT_VERSION = 1
 METADATA_KEY = b"bench.manifest"
@@ -151,7 +154,7 @@ class Manifest:
                 f"images here have content {dataset.content_hash[:12]}; draw it again from these images"
             )
         split = _split(dataset, self.split)
-        self.check_classes(split.class_ids, split.class_names)
+        self.check_classes(split.class_ids, split.class_names, split.attributes)
         wrong = np.asarray(split.image_ids, dtype=object)[self.indices] != self.file_ids
         if wrong.any():
             at = tuple(np.argwhere(wrong)[0])
@@ -161,16 +164,34 @@ class Manifest:
                 f"but the manifest says {self.file_ids[at]!r}"
             )
 
-    def check_classes(self, class_ids: ArrayLike, class_names: Sequence[str]) -> None:
+    def check_classes(
+        self, class_ids: ArrayLike, class_names: Sequence[str], attributes: Attributes | None = None
+    ) -> None:
         """Raise BenchError unless the indices fit a split with these labels.
 
-        class_ids: [n], the class of every image in the split's order. Checked: the range of the indices, that
-        classes are as named here, and that classes and images are distinct within every task.
+        class_ids: [n], the class of every image in the split's order. attributes: what the images have, where tasks
+        are made of that. Checked: the range of the indices, that classes are as named here, and that classes and
+        images are distinct within every task.
         """
         of_image = np.asarray(class_ids)
         where = f"{self.dataset}/{self.split}"
         if self.indices.min() < 0 or self.indices.max() >= len(of_image):
             raise BenchError(f"the manifest names images outside the {len(of_image)} images of {where}")
+        images = self.indices.reshape(self.tasks, -1)
+        if attributes is None:
+            self._check_named(of_image, class_names, where)
+            distinct = {"class": of_image[self.indices[:, :, 0]], "image": images}
+        else:
+            of_attributes.check(self.indices, self.class_names, attributes, where)
+            distinct = {"class": np.unique(self.class_names, return_inverse=True)[1].reshape(self.tasks, -1)}
+            distinct["image"] = images
+        for what, ids in distinct.items():
+            ordered = np.sort(ids, axis=1)
+            twice = (ordered[:, 1:] == ordered[:, :-1]).any(axis=1)
+            if twice.any():
+                raise BenchError(f"task {twice.argmax()} of the manifest for {where} has one {what} twice")
+
+    def _check_named(self, of_image: NDArray[Any], class_names: Sequence[str], where: str) -> None:
         named = np.asarray(class_names, dtype=object)[of_image[self.indices]]
         wrong = named != self.class_names[:, :, None]
         if wrong.any():
@@ -179,12 +200,6 @@ class Manifest:
                 f"image {self.indices[at]} of {where} is of class {named[at]!r}, "
                 f"but the manifest says {self.class_names[at[:2]]!r}"
             )
-        classes, images = of_image[self.indices[:, :, 0]], self.indices.reshape(self.tasks, -1)
-        for what, ids in (("class", classes), ("image", images)):
-            ordered = np.sort(ids, axis=1)
-            twice = (ordered[:, 1:] == ordered[:, :-1]).any(axis=1)
-            if twice.any():
-                raise BenchError(f"task {twice.argmax()} of the manifest for {where} has one {what} twice")
 
 
 def draw(dataset: Dataset, split: str, spec: TaskSpec, tasks: int, seed: int) -> Manifest:
@@ -198,11 +213,16 @@ def draw(dataset: Dataset, split: str, spec: TaskSpec, tasks: int, seed: int) ->
     image of the 5-shot support. (Across numbers of shots this holds as far as the same classes have enough
     images.)
 
-    Classes and images are drawn independently for every task, as in Hsu et al. 2019.
+    Classes and images are drawn independently for every task, as in Hsu et al. 2019. Of a split with attributes the
+    tasks are those of :mod:`bench.tasks.attributes`, drawn by the same priorities.
     """
     if tasks < 1:
         raise BenchError(f"a manifest needs at least 1 task, not {tasks}")
     source = _split(dataset, split)
+    if source.attributes is not None:
+        root = Seed(seed).at("evaluation", dataset.name, split)
+        indices, names = of_attributes.draw(source.attributes, spec, tasks, root, f"{dataset.name}/{split}")
+        return _manifest(dataset, split, spec, seed, indices, names)
     class_ids = np.asarray(source.class_ids)
     per_class = spec.shot + spec.query
     counts = np.bincount(class_ids, minlength=len(source.class_names))
@@ -220,17 +240,23 @@ def draw(dataset: Dataset, split: str, spec: TaskSpec, tasks: int, seed: int) ->
     block = max(1, _BLOCK // max(len(eligible), spec.way * most))
     for first in range(0, tasks, block):
         rows = np.arange(first, min(first + block, tasks))
-        order = _priority(root.at("classes"), rows, eligible[None]).argsort(axis=1, kind="stable")
+        order = priority(root.at("classes"), rows, eligible[None]).argsort(axis=1, kind="stable")
         chosen = eligible[order[:, : spec.way]]
         # Of every chosen class all images, padded at the end to the size of the largest class.
         position, size = np.arange(most), counts[chosen][..., None]
         members = by_class[starts[chosen][..., None] + np.minimum(position, size - 1)]
-        priority = _priority(root.at("images"), rows, members)
-        priority[position >= size] = np.iinfo(np.uint64).max
-        best = priority.argsort(axis=2, kind="stable")[:, :, :per_class]
+        turn = priority(root.at("images"), rows, members)
+        turn[position >= size] = np.iinfo(np.uint64).max
+        best = turn.argsort(axis=2, kind="stable")[:, :, :per_class]
         classes[rows], indices[rows] = chosen, np.take_along_axis(members, best, axis=2)
     # Queries are taken first, so that they do not depend on the shot, and stored last.
     indices = np.concatenate([indices[:, :, spec.query :], indices[:, :, : spec.query]], axis=2)
+    return _manifest(dataset, split, spec, seed, indices, np.asarray(source.class_names, dtype=object)[classes])
+
+
+def _manifest(
+    dataset: Dataset, split: str, spec: TaskSpec, seed: int, indices: NDArray[np.int64], names: NDArray[np.object_]
+) -> Manifest:
     return Manifest(
         dataset=dataset.name,
         content_hash=dataset.content_hash,
@@ -238,8 +264,8 @@ def draw(dataset: Dataset, split: str, spec: TaskSpec, tasks: int, seed: int) ->
         spec=spec,
         seed=seed,
         indices=indices,
-        class_names=np.asarray(source.class_names, dtype=object)[classes],
-        file_ids=np.asarray(source.image_ids, dtype=object)[indices],
+        class_names=names,
+        file_ids=np.asarray(dataset.splits[split].image_ids, dtype=object)[indices],
     )
 
 
@@ -328,17 +354,3 @@ def _grid(tasks: int, spec: TaskSpec) -> dict[str, NDArray[Any]]:
         "role": np.where(support, "support", "query").astype(object),
         "position": np.where(support, image, image - spec.shot).astype(np.int32),
     }
-
-
-def _priority(seed: Seed, tasks: NDArray[np.int64], item: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """A pseudo-random 64-bit number for every task and item; ``item`` has shape [tasks or 1, ...].
-
-    It is the item-th output of SplitMix64 (Steele, Lea and Flood 2014) started at the task's own seed.
-    Unlike a stream of random numbers it can be evaluated anywhere, and no new version of NumPy changes it.
-    """
-    seeds = np.array([seed.at(int(task)).value() for task in tasks], dtype=np.uint64)
-    seeds = seeds.reshape(-1, *[1] * (item.ndim - 1))
-    z: NDArray[np.uint64] = seeds + (item.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(z ^ (z >> np.uint64(31)))
