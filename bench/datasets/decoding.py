@@ -17,6 +17,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby
 from typing import Literal
 
 import numpy as np
@@ -132,6 +133,13 @@ def decode_all(tree: Tree, files: Sequence[str], photo: Photo) -> Iterator[NDArr
             ) from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def decode_trees(files: Sequence[tuple[Tree, str]], photo: Photo) -> Iterator[NDArray[np.uint8] | BenchError]:
+    """As :func:`decode_all`, of files in several trees, those of one tree one after the other."""
+    for _, some in groupby(files, key=lambda file: id(file[0])):
+        group = list(some)
+        yield from decode_all(group[0][0], [path for _, path in group], photo)
 
 
 def _decode_block(place: Place, files: Sequence[str], photo: Photo) -> list[NDArray[np.uint8] | BenchError]:

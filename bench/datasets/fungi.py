@@ -1,7 +1,8 @@
-"""FGVCx Fungi 2018: 89,760 labelled photographs of 1,394 kinds of fungi."""
+"""FGVCx Fungi 2018: photographs of 1,394 kinds of fungi, in the class split of Meta-Dataset."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,120 +12,125 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.artifacts import content_key
-from bench.datasets import archives, raw
-from bench.datasets.decoding import Photo, decode_all
+from bench.datasets import archives
+from bench.datasets.decoding import Photo, decode_trees
+from bench.datasets.raw import several
 from bench.datasets.resize import Filter, check_filter
 from bench.datasets.source import SPLITS, Item
 from bench.errors import BenchError
+from bench.files import read_json
 
-IMAGES = 89_760
 CLASSES = {"train": 994, "val": 200, "test": 200}
-SPLIT_SEED = 22
-ANNOTATIONS = ("train.json", "val.json")
-SPLITS_FILE = "fungi_splits.json"
-SPLIT_NAMES = {"train": "train", "valid": "val", "test": "test"}
-"""As Meta-Dataset's file calls them -> as we do."""
+"""Of Meta-Dataset's split (Triantafillou et al. 2020)."""
+
+IMAGES = {"train.json": 85_578, "val.json": 4_182}
+"""The competition's two halves, which Meta-Dataset merges: they hold images of the same classes."""
+
+SPLIT_KEYS = {"train": "train", "valid": "val", "test": "test"}
+
+SPLIT_SEED = 22  # of Meta-Dataset
 
 
 @dataclass(frozen=True, slots=True)
 class Fungi:
-    """FGVCx Fungi 2018, training and validation images together, with the class split of Meta-Dataset.
+    """The training and validation images of the FGVCx Fungi challenge 2018, 994/200/200 classes.
 
-    Classes are categories by their id, ``0226.Cortinarius malicorius``: some categories share a name. The split is
-    that of Triantafillou et al. 2020, 994/200/200 classes, computed as they did, by NumPy's generator with their seed;
-    where fungi_splits.json of theirs lies beside the images, it must say the same. Images are resized without regard
-    to their proportions, bilinearly and without antialiasing, as by Khodadadeh et al. 2020.
+    ``data_dir``, or its folder ``fungi``, holds ``train.json`` and ``val.json`` (images, annotations and categories
+    as in COCO) and the folder ``images``. The split is that of Meta-Dataset (Triantafillou et al. 2020), computed as
+    they did, by NumPy's generator with their seed; a file of its form, ``fungi_splits.json`` beside the images or the
+    one that ``splits`` names, takes its place. Names of fungi repeat, so classes are known by the category's id, and
+    named ``0041.Amanita rubescens`` as Meta-Dataset does.
+
+    Many classes have few images: a task takes only those with enough for its shot. Images are resized to a square
+    whatever their proportions (Khodadadeh et al. 2020, released code).
     """
 
     data_dir: str | None = None
-    """Holds train.json, val.json and images/ (or images.zip), or a folder ``fungi`` that does."""
+    name: str = "fungi"
     size: int = 84
     resize: Filter = "bilinear"
+    splits: str | None = None
+    """The split file, absolute or below ``data_dir``."""
     allow_partial: bool = False
-    """Accept other categories and images than the official ones; the split is then proportional, or the file's."""
+    """Accept other numbers of classes and images than the official ones; classes that no split names are left out."""
 
     def __post_init__(self) -> None:
         if not 8 <= self.size <= 512:
-            raise BenchError(f"fungi: size must be from 8 to 512, not {self.size!r}")
+            raise BenchError(f"{self.name}: size must be from 8 to 512, not {self.size!r}")
         check_filter(self.resize)
 
-    @property
-    def name(self) -> str:
-        """``fungi``."""
-        return "fungi"
-
     def settings(self) -> Mapping[str, Any]:
-        """The official content is fixed, so the raw data have no part in it; a partial copy's listing has."""
-        settings = {"size": self.size, "resize": self.resize}
-        if not self.allow_partial:
-            return settings
-        folder, tree = self._open()
-        lists = [raw.text(folder / file) for file in (*ANNOTATIONS, SPLITS_FILE) if (folder / file).exists()]
-        return {**settings, "partial": content_key({"files": list(tree.files.items()), "lists": lists})}
+        """How images are made, what the files say, and the images' names, sizes and times."""
+        root = self._root()
+        tree = archives.FolderTree(root / "images")
+        said = [read_json(root / name) for name in IMAGES]
+        if (file := self._split_file(root)) is not None:
+            said.append(read_json(file))
+        return {
+            "size": self.size,
+            "resize": self.resize,
+            "partial": self.allow_partial,
+            "files": content_key({path: list(facts) for path, facts in tree.files.items()}),
+            "annotations": content_key({"said": said}),
+        }
 
     def scan(self) -> list[Item]:
-        """Files are named as in train.json and val.json."""
-        folder, tree = self._open()
-        names: dict[int, str] = {}
-        category_of: dict[str, int] = {}
-        for file in ANNOTATIONS:
-            found, images = _annotations(folder / file)
-            if names and found != names:
-                raise BenchError(f"{folder / file} has other categories than {ANNOTATIONS[0]}; both must have the same")
-            names = found
-            for image, category in images.items():
-                if image in category_of:
-                    raise BenchError(f"{image} is named by both {' and '.join(ANNOTATIONS)} in {folder}")
-                category_of[image] = category
-            kept = raw.check_present(self.name, tree.where, tree.files, list(images), self.allow_partial, folder / file)
-            category_of = {image: one for image, one in category_of.items() if image in kept or image not in images}
-        raw.check_count(self.name, f"categories in {folder}", len(names), sum(CLASSES.values()), self.allow_partial)
-        raw.check_count(self.name, f"images in {folder}", len(category_of), IMAGES, self.allow_partial)
-        split_of = self._split(folder, names)
+        """Files are named as below ``data_dir``, ``images/…``. Checks that every annotated image is there."""
+        root = self._root()
+        tree = archives.FolderTree(root / "images")
+        annotated = _Annotations.read(root)
+        file = self._split_file(root)
+        if file is not None:
+            split_of = _read_splits(file, read_json(file), annotated.categories)
+        else:
+            split_of = _computed(root, annotated.categories)
+        if missing := sorted(path for path in annotated.images if path not in tree.files):
+            raise BenchError(
+                f"{tree.where} lacks {len(missing)} of the {len(annotated.images)} images that train.json and val.json "
+                f"name: {several(missing)}"
+            )
+        if not self.allow_partial and (differences := _differences(annotated, split_of)):
+            raise BenchError(
+                f"{root} is not the whole FGVCx Fungi in Meta-Dataset's split: {several(differences)}; get what is "
+                "missing, or take what is there with dataset.allow_partial=true"
+            )
         items = [
-            Item(split_of[category], f"{category:04d}.{names[category]}", image)
-            for image, category in category_of.items()
+            Item(split_of[category], annotated.label(category), f"images/{path}")
+            for path, category in annotated.images.items()
             if category in split_of
         ]
         return sorted(items, key=lambda item: (SPLITS.index(item.split), item.class_name, item.file_id))
 
     def read(self, items: Sequence[Item]) -> Iterator[NDArray[np.uint8] | BenchError]:
         """uint8 [3, size, size]."""
-        return decode_all(self._open()[1], [item.file_id for item in items], Photo(self.size, resize=self.resize))
+        tree = archives.FolderTree(self._root() / "images")
+        files = [(tree, item.file_id.removeprefix("images/")) for item in items]
+        return decode_trees(files, Photo(self.size, resize=self.resize))
 
-    def _open(self) -> tuple[Path, archives.Tree]:
-        """The folder of the annotations, and the images, whose paths begin with ``images/``."""
-        what = "train.json, val.json and images/ or images.zip"
-        folders = raw.find(self.data_dir, self.name, ("fungi", "Fungi"), what)
-        folder = next((one for one in folders if (one / ANNOTATIONS[0]).is_file()), folders[0])
-        images = raw.file_in([folder], ("images", "images.zip"))
-        missing = [file for file in ANNOTATIONS if not (folder / file).is_file()]
-        if images is None:
-            missing.append("images/ or images.zip")
-        if missing or images is None:
-            raise BenchError(
-                f"{self.name}: {folder} lacks {', '.join(missing)}; 'bench list datasets --long' says where to get it"
-            )
-        if images.is_dir():
-            return folder, archives.FolderTree(images, within="images")
-        return folder, archives.ZipTree(images)
+    def _root(self) -> Path:
+        if self.data_dir is None:
+            raise BenchError(f"{self.name} needs the images of FGVCx Fungi; say where they are with --data-dir DIR")
+        for root in (Path(self.data_dir) / "fungi", Path(self.data_dir)):
+            if (root / "images").is_dir() and all((root / name).is_file() for name in IMAGES):
+                return root
+        raise BenchError(
+            f"{self.data_dir} holds no FGVCx Fungi; expected {' and '.join(IMAGES)}, and the folder images"
+        )
 
-    def _split(self, folder: Path, names: Mapping[int, str]) -> dict[int, str]:
-        """Category id -> split."""
-        if sorted(names) != list(range(len(names))):
-            raise BenchError(f"the ids of the categories in {folder} must count from 0 to {len(names) - 1} with no gap")
-        computed = meta_dataset_split(len(names))
-        file = folder / SPLITS_FILE
-        if not file.is_file():
-            return computed
-        read = _read_split(file, names)
-        if read != computed and not self.allow_partial:
-            other = next(one for one in computed if read.get(one) != computed[one])
-            raise BenchError(
-                f"{file} puts category {other} into {read.get(other)}, Meta-Dataset into {computed[other]}; get the "
-                "file again or delete it"
-            )
-        return read
+    def _split_file(self, root: Path) -> Path | None:
+        if self.splits is None:
+            file = root / "fungi_splits.json"
+            return file if file.is_file() else None
+        for file in (root / self.splits, Path(self.data_dir or "") / self.splits):
+            if file.is_file():
+                return file
+        raise BenchError(f"{self.name}: there is no split file {root / self.splits}")
+
+
+def _computed(root: Path, categories: Mapping[int, str]) -> dict[int, str]:
+    if sorted(categories) != list(range(len(categories))):
+        raise BenchError(f"the ids of the categories in {root} must count from 0 to {len(categories) - 1} with no gap")
+    return meta_dataset_split(len(categories))
 
 
 def meta_dataset_split(categories: int) -> dict[int, str]:
@@ -142,49 +148,106 @@ def meta_dataset_split(categories: int) -> dict[int, str]:
     return split_of | dict.fromkeys(rest.tolist(), "val") | dict.fromkeys(train.tolist(), "train")
 
 
-def _annotations(path: Path) -> tuple[dict[int, str], dict[str, int]]:
-    """Category id -> name, and image -> category id, of a file in the format of COCO."""
-    value = raw.json_object(path, ("categories", "images", "annotations"))
-    try:
-        names = {int(one["id"]): str(one["name"]) for one in value["categories"]}
-        if len(names) != len(value["categories"]):
-            raise BenchError(f"{path} has two categories of one id")
-        file_of = {one["id"]: str(one["file_name"]) for one in value["images"]}
-        if len(file_of) != len(value["images"]):
-            raise BenchError(f"{path} has two images of one id")
-        category: dict[str, int] = {}
-        for one in value["annotations"]:
-            if one["image_id"] not in file_of or one["category_id"] not in names:
-                raise BenchError(f"{path} has an annotation of an image or a category that it does not list: {one}")
-            image = _inside(file_of[one["image_id"]], path)
-            if category.setdefault(image, one["category_id"]) != one["category_id"]:
-                raise BenchError(f"{path} gives {image} two categories, {category[image]} and {one['category_id']}")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BenchError(f"{path} is not in the format of COCO ({type(error).__name__}: {error})") from error
-    without = sorted(file for file in file_of.values() if _inside(file, path) not in category)
-    if without:
-        raise BenchError(f"{path} gives {len(without)} images no category, {without[0]} the first of them")
-    return names, category
+@dataclass(frozen=True, slots=True)
+class _Annotations:
+    """What both halves say together."""
+
+    categories: Mapping[int, str]
+    images: Mapping[str, int]
+    """Path below the folder of images -> category."""
+    listed: Mapping[str, int]
+    """File -> how many images it lists."""
+
+    def label(self, category: int) -> str:
+        return f"{category:04d}.{self.categories[category]}"
+
+    @classmethod
+    def read(cls, root: Path) -> _Annotations:
+        categories: dict[int, str] = {}
+        paths: dict[int, str] = {}
+        category_of: dict[int, int] = {}
+        listed: dict[str, int] = {}
+        for file in (root / name for name in IMAGES):
+            value = read_json(file)
+            for one in _rows(file, value, "categories", {"id": int, "name": str}):
+                if categories.setdefault(one["id"], one["name"]) != one["name"]:
+                    raise BenchError(
+                        f"{file} calls category {one['id']} {one['name']!r}, but it is called "
+                        f"{categories[one['id']]!r} before"
+                    )
+            for one in _rows(file, value, "images", {"id": int, "file_name": str}):
+                if one["id"] in paths:
+                    raise BenchError(f"{file} has an image of the id {one['id']}, as {paths[one['id']]} has already")
+                paths[one["id"]] = one["file_name"].removeprefix("images/")
+            listed[file.name] = len(value["images"])
+            for one in _rows(file, value, "annotations", {"image_id": int, "category_id": int}):
+                if one["category_id"] not in categories:
+                    raise BenchError(
+                        f"{file} puts image {one['image_id']} into an unknown category {one['category_id']}"
+                    )
+                if one["image_id"] in category_of:
+                    raise BenchError(f"{file} annotates image {one['image_id']} a second time")
+                category_of[one["image_id"]] = one["category_id"]
+        both = " and ".join(IMAGES)
+        if unknown := sorted(category_of.keys() - paths.keys()):
+            raise BenchError(f"{both} in {root} annotate images that they do not list: {_numbers(unknown)}")
+        if bare := sorted(paths.keys() - category_of.keys()):
+            raise BenchError(f"{both} in {root} give no category to the images {_numbers(bare)}")
+        if twice := [path for path, count in Counter(paths.values()).items() if count > 1]:
+            raise BenchError(f"{both} in {root} list files more than once: {several(twice)}")
+        return cls(categories, {path: category_of[number] for number, path in paths.items()}, listed)
 
 
-def _inside(file: str, source: Path) -> str:
-    """``images/…``, whether the list says so or leaves the folder out."""
-    raw.check_name(file, source)
-    return file if file.startswith("images/") else f"images/{file}"
+def _rows(file: Path, value: Any, key: str, fields: Mapping[str, type]) -> list[dict[str, Any]]:
+    """The list under ``key``, each entry with fields of these types."""
+    rows = value.get(key) if isinstance(value, dict) else None
+    if not isinstance(rows, list):
+        raise BenchError(f"{file} must hold a list {key!r}, as the annotations of COCO do")
+    for number, row in enumerate(rows):
+        if not isinstance(row, dict) or not all(type(row.get(field)) is kind for field, kind in fields.items()):
+            wanted = " and ".join(f"{field} ({kind.__name__})" for field, kind in fields.items())
+            raise BenchError(f"entry {number} of {key!r} in {file} must have {wanted}")
+    return rows
 
 
-def _read_split(path: Path, names: Mapping[int, str]) -> dict[int, str]:
-    """Meta-Dataset's file: lists of ``<id>.<name>``, of which the id counts."""
-    value = raw.json_object(path, tuple(SPLIT_NAMES))
+def _read_splits(file: Path, value: Any, categories: Mapping[int, str]) -> dict[int, str]:
+    """Category -> split. An entry is ``NNNN.name``; what the annotations do not know is left out."""
+    form = '{"train": ["0041.Amanita rubescens", ...], "valid": [...], "test": [...]}, the id first'
+    if not isinstance(value, dict) or set(value) != set(SPLIT_KEYS):
+        raise BenchError(f"{file} must be of Meta-Dataset's form {form}")
     split_of: dict[int, str] = {}
-    for theirs, ours in SPLIT_NAMES.items():
-        if not isinstance(value[theirs], list):
-            raise BenchError(f"{path}: {theirs} must be a list of <id>.<name>")
-        for label in value[theirs]:
-            number = str(label).partition(".")[0]
-            if not number.isdigit() or int(number) not in names:
-                raise BenchError(f"{path} names a category {label!r} that train.json and val.json do not have")
-            if int(number) in split_of:
-                raise BenchError(f"{path} names category {number} twice; a class belongs to one split")
-            split_of[int(number)] = ours
-    return split_of
+    for key, split in SPLIT_KEYS.items():
+        for entry in value[key] if isinstance(value[key], list) else [value[key]]:
+            number, dot, name = entry.partition(".") if isinstance(entry, str) else ("", "", "")
+            if not dot or not number.isascii() or not number.isdigit():
+                raise BenchError(f"{file} has an entry {entry!r} under {key!r}; its form is {form}")
+            category = int(number)
+            if category in split_of:
+                raise BenchError(f"{file} names category {category} twice; a class belongs to one split, once")
+            if category in categories and categories[category].strip() != name.strip():
+                raise BenchError(
+                    f"{file} calls category {category} {name.strip()!r}, but the annotations "
+                    f"{categories[category].strip()!r}: they do not belong together"
+                )
+            split_of[category] = split
+    return {category: split for category, split in split_of.items() if category in categories}
+
+
+def _differences(annotated: _Annotations, split_of: Mapping[int, str]) -> list[str]:
+    """What is not as in the official release."""
+    counts = Counter(split_of.values())
+    filled = set(annotated.images.values())
+    return [
+        *(
+            f"{file} lists {annotated.listed[file]} images, not {n}"
+            for file, n in IMAGES.items()
+            if annotated.listed[file] != n
+        ),
+        *(f"{split} has {counts[split]} classes, not {n}" for split, n in CLASSES.items() if counts[split] != n),
+        *(f"{annotated.label(one)} is in no split" for one in sorted(annotated.categories) if one not in split_of),
+        *(f"{annotated.label(one)} has no images" for one in sorted(split_of) if one not in filled),
+    ]
+
+
+def _numbers(ids: Sequence[int]) -> str:
+    return several([str(number) for number in ids]).replace(";", ",")

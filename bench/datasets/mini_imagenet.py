@@ -1,218 +1,279 @@
-"""mini-ImageNet: 100 classes of ImageNet with 600 images each."""
+"""mini-ImageNet: 100 classes of ImageNet with 600 images each, in the split of Ravi and Larochelle 2017."""
 
 from __future__ import annotations
 
+import csv
+import io
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.artifacts import content_key
-from bench.datasets import archives, array_pickle, raw
-from bench.datasets.decoding import Photo, decode_all
+from bench.datasets import archives
+from bench.datasets.decoding import Photo, decode_trees
+from bench.datasets.folder import SPLIT_FOLDERS, SUFFIXES
+from bench.datasets.pickles import read_arrays
+from bench.datasets.raw import several
 from bench.datasets.resize import Filter, check_filter, resize
 from bench.datasets.source import SPLITS, Item
-from bench.errors import BenchError, did_you_mean
+from bench.errors import BenchError
 
 CLASSES = {"train": 64, "val": 16, "test": 20}
-PER_CLASS = 600
-FOLDERS = ("mini-imagenet", "miniimagenet", "mini_imagenet", "miniImageNet", "mini-ImageNet")
-SUFFIXES = (".jpg", ".jpeg", ".png")
+IMAGES = 600
+"""In every class."""
 
-Form = Literal["auto", "csv", "folders", "pickle"]
+HOW = (
+    "expected images/ with train.csv, val.csv and test.csv, or train/<class>/, val/<class>/ and test/<class>/, or "
+    "mini-imagenet-cache-train.pkl, -val.pkl and -test.pkl"
+)
+
+
+class _Layout(Protocol):
+    """One of the three ways in which mini-ImageNet lies on disks."""
+
+    def facts(self) -> Any:
+        """Names, sizes and times of the files, as JSON values."""
+        ...
+
+    def scan(self) -> list[Item]:
+        """Every image, in any order."""
+        ...
+
+    def read(self, items: Sequence[Item], size: int, kind: Filter) -> Iterator[NDArray[np.uint8] | BenchError]:
+        """Each uint8 [3, size, size]; items of one split lie together."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
-class MiniImageNet:
-    """mini-ImageNet (Vinyals et al. 2016) with the classes of Ravi and Larochelle 2017: 64/16/20.
+class MiniImagenet:
+    """64/16/20 classes of 600 images (Ravi and Larochelle 2017; Vinyals et al. 2016 chose the classes).
 
-    In one of the forms that it is handed on in, which differ a little in their pixels:
+    Found below ``data_dir`` or its folder ``mini-imagenet``, the first of:
 
-    - ``csv``: train.csv, val.csv and test.csv of Ravi and Larochelle (filename,label) and images/ (or images.zip);
-    - ``folders``: train/<class>/, val/<class>/ and test/<class>/;
-    - ``pickle``: mini-imagenet-cache-{train,val,test}.pkl (Ren et al. 2018), with image_data uint8 [n, 84, 84, 3] and
-      class_dict; of Python 2 or 3. Whatever else than arrays a pickle holds is refused, never run.
+    - ``images/`` and the files ``train.csv``, ``val.csv`` and ``test.csv`` with the columns filename and label;
+    - class folders for each split, ``train/n01532829/…`` (also ``valid``, ``validation``);
+    - ``mini-imagenet-cache-{train,val,test}.pkl``, each a dict of ``image_data`` (uint8 [n, 84, 84, 3]) and
+      ``class_dict`` (class name -> indices), written by Python 2 or 3.
 
-    ``auto`` takes the first of pickle, csv and folders that is there.
+    Images are resized to a square whatever their proportions, as the paper's code and its forerunners do.
     """
 
     data_dir: str | None = None
-    """Holds the files, or a folder ``mini-imagenet`` that does."""
-    form: Form = "auto"
+    name: str = "mini-imagenet"
     size: int = 84
     resize: Filter = "bilinear"
-    """Of images of another size; bilinear without antialiasing, as Khodadadeh et al. 2020."""
+    """bilinear: without antialiasing, as the code of Khodadadeh et al. 2020; images of 84 pixels stay as they are."""
     allow_partial: bool = False
-    """Accept another content than the official one, and go without images that are missing."""
+    """Accept other numbers of classes and images than the official ones."""
 
     def __post_init__(self) -> None:
-        if self.form not in (known := get_args(Form)):
-            hint = did_you_mean(self.form, known)
-            raise BenchError(f"mini-imagenet: form must be one of {', '.join(known)}, not {self.form!r}.{hint}")
         if not 8 <= self.size <= 512:
-            raise BenchError(f"mini-imagenet: size must be from 8 to 512, not {self.size!r}")
+            raise BenchError(f"{self.name}: size must be from 8 to 512, not {self.size!r}")
         check_filter(self.resize)
 
-    @property
-    def name(self) -> str:
-        """``mini-imagenet``."""
-        return "mini-imagenet"
-
     def settings(self) -> Mapping[str, Any]:
-        """The official content of a form is fixed, so the raw data have no part in it; a partial copy's listing has."""
-        form = self.form if self.form != "auto" else self._open()[0]
-        settings = {"form": form, "size": self.size, "resize": self.resize}
-        if not self.allow_partial:
-            return settings
-        form, folder = self._open()
-        files = {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in _lists(form, folder)}
-        if form != "pickle":
-            files |= {path: facts for tree in _trees(form, folder) for path, facts in tree.files.items()}
-        return {**settings, "partial": content_key({path: list(facts) for path, facts in files.items()})}
+        """How images are made, and the raw files' names, sizes and times."""
+        return {
+            "size": self.size,
+            "resize": self.resize,
+            "partial": self.allow_partial,
+            "files": content_key({"facts": self._layout().facts()}),
+        }
 
     def scan(self) -> list[Item]:
-        """Classes are WordNet ids, or what the folders are called."""
-        form, folder = self._open()
-        if form == "csv":
-            items = self._scan_csv(folder)
-        elif form == "folders":
-            items = self._scan_folders(folder)
-        else:
-            items = [item for split in SPLITS for item in _scan_pickle(_cache(folder, split), split)]
-        for split, official in CLASSES.items():
-            here = [item for item in items if item.split == split]
-            classes = len({item.class_name for item in here})
-            raw.check_count(self.name, f"{split} classes in {folder}", classes, official, self.allow_partial)
-            raw.check_count(
-                self.name, f"{split} images in {folder}", len(here), PER_CLASS * official, self.allow_partial
+        """Classes are named as in the files, ``n01532829``. Checks the official numbers."""
+        items = self._layout().scan()
+        _check_one_split_each(items, self.data_dir)
+        if not self.allow_partial and (missing := _differences(items)):
+            raise BenchError(
+                f"{self.data_dir} is not the whole mini-ImageNet: {several(missing)}; get what is missing, or take "
+                "what is there with dataset.allow_partial=true"
             )
         return sorted(items, key=lambda item: (SPLITS.index(item.split), item.class_name, item.file_id))
 
     def read(self, items: Sequence[Item]) -> Iterator[NDArray[np.uint8] | BenchError]:
         """uint8 [3, size, size]."""
-        form, folder = self._open()
-        if form == "pickle":
-            yield from self._read_pickles(folder, items)
-            return
-        photo = Photo(self.size, resize=self.resize)
-        if form == "csv":
-            tree = _images(folder)
-            path_of = raw.by_name(self.name, tree)
-            yield from decode_all(tree, [path_of[item.file_id] for item in items], photo)
-            return
-        for split, tree in zip(SPLITS, _trees(form, folder), strict=True):
-            yield from decode_all(tree, [item.file_id for item in items if item.split == split], photo)
+        return self._layout().read(items, self.size, self.resize)
 
-    def _open(self) -> tuple[Form, Path]:
-        what = "mini-imagenet-cache-*.pkl, or train.csv, val.csv, test.csv and images/, or train/, val/ and test/"
-        for folder in raw.find(self.data_dir, self.name, FOLDERS, what):
-            there: dict[Form, bool] = {
-                "pickle": _cache(folder, "train").is_file(),
-                "csv": (folder / "train.csv").is_file(),
-                "folders": (folder / "train").is_dir() and (folder / "test").is_dir(),
-            }
-            form = next((form for form, yes in there.items() if yes and self.form in ("auto", form)), None)
-            if form is None:
-                continue
-            missing = [path.name for path in _lists(form, folder) if not path.exists()]
-            if missing:
-                raise BenchError(f"{self.name}: {folder} lacks {', '.join(missing)}")
-            return form, folder
-        wanted = what if self.form == "auto" else f"what dataset.form={self.form} needs ({what})"
-        raise BenchError(
-            f"{self.name}: {self.data_dir} does not hold {wanted}; 'bench list datasets --long' says where to get it"
-        )
+    def _layout(self) -> _Layout:
+        if self.data_dir is None:
+            raise BenchError(f"{self.name} needs the images of mini-ImageNet; say where they are with --data-dir DIR")
+        for root in (Path(self.data_dir) / "mini-imagenet", Path(self.data_dir)):
+            if (root / "images").is_dir() and all((root / f"{split}.csv").is_file() for split in SPLITS):
+                return _Tables(root)
+            folders = {name: split for name, split in SPLIT_FOLDERS.items() if (root / name).is_dir()}
+            if {"train", "test"} <= set(folders.values()):
+                return _Folders(root, folders)
+            if all(_cache_file(root, split).is_file() for split in SPLITS):
+                return _Caches(root)
+        raise BenchError(f"{self.data_dir} holds no mini-ImageNet; {HOW}")
 
-    def _scan_csv(self, folder: Path) -> list[Item]:
-        tree = _images(folder)
-        there = raw.by_name(self.name, tree)
-        items: list[Item] = []
-        for split in SPLITS:
-            file = folder / f"{split}.csv"
-            rows = raw.table(file, ("filename", "label"))
-            for image, _ in rows:
-                raw.check_name(image, file)
-            names = [image for image, _ in rows]
-            kept = raw.check_present(self.name, tree.where, there, names, self.allow_partial, file)
-            items += [Item(split, label, image) for image, label in rows if image in kept]
+
+class _Tables:
+    """``images/`` and one table for each split."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._tree = archives.FolderTree(root / "images")
+
+    def facts(self) -> Any:
+        tables = {split: _read_table(self._root / f"{split}.csv") for split in SPLITS}
+        return [{path: list(facts) for path, facts in self._tree.files.items()}, content_key(tables)]
+
+    def scan(self) -> list[Item]:
+        items = [
+            Item(split, label, f"images/{name}")
+            for split in SPLITS
+            for name, label in _read_table(self._root / f"{split}.csv")
+        ]
+        if missing := sorted({_inside(item.file_id) for item in items} - set(self._tree.files)):
+            raise BenchError(
+                f"{self._tree.where} lacks {len(missing)} of the {len(items)} images that the tables name: "
+                f"{several(missing)}"
+            )
+        if twice := [file for file, count in Counter(item.file_id for item in items).items() if count > 1]:
+            raise BenchError(f"the tables in {self._root} name images more than once: {several(twice)}")
         return items
 
-    def _scan_folders(self, folder: Path) -> list[Item]:
+    def read(self, items: Sequence[Item], size: int, kind: Filter) -> Iterator[NDArray[np.uint8] | BenchError]:
+        return decode_trees([(self._tree, _inside(item.file_id)) for item in items], Photo(size, resize=kind))
+
+
+class _Folders:
+    """Class folders in a folder for each split."""
+
+    def __init__(self, root: Path, folders: Mapping[str, str]) -> None:
+        if len(set(folders.values())) < len(folders):
+            raise BenchError(f"{root} has two folders for one split ({', '.join(folders)}); keep one of them")
+        self._split_of = folders
+        self._trees = {folder: archives.FolderTree(root / folder) for folder in folders}
+
+    def facts(self) -> Any:
+        return {
+            folder: {path: list(facts) for path, facts in tree.files.items()} for folder, tree in self._trees.items()
+        }
+
+    def scan(self) -> list[Item]:
         items = []
-        for split, tree in zip(SPLITS, _trees("folders", folder), strict=True):
+        for folder, tree in self._trees.items():
             for path in tree.files:
-                parts = path.split("/")
-                if len(parts) != 3 or not path.lower().endswith(SUFFIXES):
-                    raise BenchError(f"{tree.where} holds {path!r}, which is no image ({split}/<class>/<image>.jpg)")
-                items.append(Item(split, parts[1], path))
+                if path.count("/") != 1 or not path.lower().endswith(SUFFIXES):
+                    raise BenchError(
+                        f"{tree.where} holds {path!r}, which is no image of a class ({folder}/<class>/<image>)"
+                    )
+                items.append(Item(self._split_of[folder], path.split("/")[0], f"{folder}/{path}"))
         return items
 
-    def _read_pickles(self, folder: Path, items: Sequence[Item]) -> Iterator[NDArray[np.uint8]]:
-        for split in SPLITS:
-            rows = [int(item.file_id.rpartition("/")[2]) for item in items if item.split == split]
-            if rows:
-                images, _ = _load_cache(_cache(folder, split))
-                for row in rows:
-                    yield resize(images[row], self.size, self.size, self.resize).transpose(2, 0, 1)
+    def read(self, items: Sequence[Item], size: int, kind: Filter) -> Iterator[NDArray[np.uint8] | BenchError]:
+        files = [(self._trees[item.file_id.split("/")[0]], _inside(item.file_id)) for item in items]
+        return decode_trees(files, Photo(size, resize=kind))
 
 
-def _cache(folder: Path, split: str) -> Path:
-    return folder / f"mini-imagenet-cache-{split}.pkl"
+class _Caches:
+    """A pickle file for each split. An image is called ``<split>/<its row>``."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def facts(self) -> Any:
+        infos = {split: _cache_file(self._root, split).stat() for split in SPLITS}
+        return {split: [info.st_size, info.st_mtime_ns] for split, info in infos.items()}
+
+    def scan(self) -> list[Item]:
+        return [
+            Item(split, name, f"{split}/{row:06d}")
+            for split in SPLITS
+            for name, rows in self._load(split)[1].items()
+            for row in rows
+        ]
+
+    def read(self, items: Sequence[Item], size: int, kind: Filter) -> Iterator[NDArray[np.uint8] | BenchError]:
+        # In their order, so each file is read once.
+        for item in items:
+            images, _ = self._load(item.split)
+            image = np.ascontiguousarray(images[int(_inside(item.file_id))])
+            yield resize(image, size, size, kind).transpose(2, 0, 1)
+
+    def _load(self, split: str) -> tuple[NDArray[np.uint8], Mapping[str, Sequence[int]]]:
+        file = _cache_file(self._root, split)
+        return _load_cache(file, file.stat().st_mtime_ns)
 
 
-def _lists(form: Form, folder: Path) -> list[Path]:
-    """The files and folders that a form must have, images apart."""
-    if form == "pickle":
-        return [_cache(folder, split) for split in SPLITS]
-    return [folder / (f"{split}.csv" if form == "csv" else split) for split in SPLITS]
+def _cache_file(root: Path, split: str) -> Path:
+    return root / f"mini-imagenet-cache-{split}.pkl"
 
 
-def _trees(form: Form, folder: Path) -> list[archives.Tree]:
-    if form == "csv":
-        return [_images(folder)]
-    return [archives.FolderTree(folder / split, within=split) for split in SPLITS]
-
-
-def _images(folder: Path) -> archives.Tree:
-    found = raw.file_in([folder], ("images", "images.zip"))
-    if found is None:
-        raise BenchError(f"mini-imagenet: {folder} has train.csv but neither images/ nor images.zip")
-    return archives.open_tree(found)
-
-
-def _scan_pickle(path: Path, split: str) -> list[Item]:
-    images, classes = _load_cache(path)
-    owner: dict[int, str] = {}
-    for name, rows in classes.items():
-        for row in rows:
-            if not 0 <= row < len(images):
-                raise BenchError(f"{path}: class {name!r} has image {row}, but there are {len(images)}")
-            if owner.setdefault(row, name) != name:
-                raise BenchError(f"{path}: image {row} is of the classes {owner[row]!r} and {name!r}")
-    return [Item(split, name, f"{split}/{row:06d}") for row, name in sorted(owner.items())]
-
-
-def _load_cache(path: Path) -> tuple[NDArray[np.uint8], dict[str, list[int]]]:
-    """The images uint8 [n, H, W, 3] and, for every class, its rows."""
-    value = array_pickle.load(path)
-    form = f"{path} must hold a dict of image_data, uint8 [n, H, W, 3], and class_dict, lists of rows by class"
-    if not isinstance(value, dict):
-        raise BenchError(form)
-    value = {_name(key): one for key, one in value.items()}
-    images, classes = value.get("image_data"), value.get("class_dict")
+# The largest split takes 0.8 GB, so one at a time; the stamp notices a file that was replaced.
+@lru_cache(maxsize=1)
+def _load_cache(file: Path, _: int) -> tuple[NDArray[np.uint8], Mapping[str, Sequence[int]]]:
+    """The images of a pickle file, uint8 [n, H, W, 3], and class name -> rows."""
+    value = read_arrays(file)
+    content = {_text(key): one for key, one in value.items()} if isinstance(value, dict) else {}
+    images, classes = content.get("image_data"), content.get("class_dict")
     if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
-        raise BenchError(form)
-    if not isinstance(classes, dict):
-        raise BenchError(form)
-    try:
-        return images, {_name(name): [int(row) for row in rows] for name, rows in classes.items()}
-    except (TypeError, ValueError) as error:
-        raise BenchError(form) from error
+        raise BenchError(f"{file} must hold 'image_data', an array of uint8 [n, 84, 84, 3]")
+    if not isinstance(classes, dict) or not all(
+        isinstance(rows, list | tuple | np.ndarray) for rows in classes.values()
+    ):
+        raise BenchError(f"{file} must hold 'class_dict', a dict of class name -> indices")
+    found: dict[str, Sequence[int]] = {}
+    for name, rows in classes.items():
+        numbers = np.asarray(rows)
+        if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
+            raise BenchError(f"the indices of class {_text(name)!r} in {file} must be whole numbers")
+        if numbers.size and not 0 <= numbers.min() <= numbers.max() < len(images):
+            raise BenchError(f"class {_text(name)!r} in {file} has indices beyond its {len(images)} images")
+        found[_text(name)] = [int(number) for number in numbers]
+    if sum(map(len, found.values())) != len({row for rows in found.values() for row in rows}):
+        raise BenchError(f"{file} gives one image to more than one class, or to one twice")
+    return images, found
 
 
-def _name(key: object) -> str:
-    """Keys of Python 2 are bytes."""
+def _text(key: Any) -> str:
     return key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key)
+
+
+def _read_table(file: Path) -> list[tuple[str, str]]:
+    """(filename, label) of every row, whatever ends its lines."""
+    try:
+        text = file.read_bytes().decode("utf-8-sig")
+        rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text, newline=""))]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BenchError(f"cannot read {file}: {getattr(error, 'strerror', None) or error}") from error
+    if not rows or rows[0] != ["filename", "label"]:
+        raise BenchError(f"{file} must begin with the line 'filename,label'")
+    for number, row in enumerate(rows[1:], 2):
+        if row and (len(row) != 2 or not all(row)):
+            raise BenchError(f"line {number} of {file} is {','.join(row)!r}, not a filename and a label")
+    return [(row[0], row[1]) for row in rows[1:] if row]
+
+
+def _inside(file_id: str) -> str:
+    """The path below the folder of images, or of a split."""
+    return file_id.split("/", 1)[1]
+
+
+def _check_one_split_each(items: Sequence[Item], where: str | None) -> None:
+    owner: dict[str, str] = {}
+    for item in items:
+        if owner.setdefault(item.class_name, item.split) != item.split:
+            raise BenchError(
+                f"class {item.class_name!r} in {where} is in the splits {owner[item.class_name]} and {item.split}; "
+                "a class belongs to one split"
+            )
+
+
+def _differences(items: Sequence[Item]) -> list[str]:
+    """What is not as in the official release."""
+    images = Counter((item.split, item.class_name) for item in items)
+    classes = Counter(split for split, _ in images)
+    return [
+        *(f"{split} has {classes[split]} classes, not {n}" for split, n in CLASSES.items() if classes[split] != n),
+        *(f"{name} of {split} has {n} images, not {IMAGES}" for (split, name), n in images.items() if n != IMAGES),
+    ]

@@ -119,3 +119,9 @@ def check_count(dataset: str, what: str, found: int, official: int, allow_partia
             f"{dataset}: there are {found} {what}, not {official} as in the official release; get it again, or accept "
             "another content with dataset.allow_partial=true"
         )
+
+
+def several(faults: Sequence[str], shown: int = 5) -> str:
+    """``a; b; c; and 12 more``."""
+    more = [f"and {len(faults) - shown} more"] if len(faults) > shown else []
+    return "; ".join([*faults[:shown], *more])
