@@ -139,8 +139,12 @@ def _experiment_rows(
             rows += [(variant, shared + read(cell.overrides)) for variant in cell.variants()]
     # Rows that need something of the user's own, such as weights, are left out where it is not given.
     given = {o.key for o in user}
-    rows = [row for row in rows if given.union(o.key for o in row[1]).issuperset(row[0].own)]
-    return rows, shared, user
+    able = [row for row in rows if given.union(o.key for o in row[1]).issuperset(row[0].own)]
+    if rows and not able:
+        needed = sorted({key for variant, _ in rows for key in variant.own} - given)
+        asked = " and ".join(f"{key}=…" for key in needed)
+        raise BenchError(f"every row of {name} needs a setting that is yours to give: {asked}")
+    return able, shared, user
 
 
 def planned_runs(configs: Sequence[RunConfig], content_hash: str, seeds: Sequence[int], out: Path) -> list[PlannedRun]:
