@@ -82,3 +82,14 @@ def test_the_list_says_licence_citation_and_where_to_get_them(raw: Bench) -> Non
         assert part in said
     for part in ("Triantafillouetal.2020", "visipedia/fgvcx_fungi_comp"):
         assert part in said
+
+
+def test_table_10_from_raw_files_to_the_papers_arrangement(raw: Bench) -> None:
+    fungi(raw.folder / "fungi")
+    request = ("--experiment", "table10", "--data-dir", raw.folder, "--budget", "smoke", "--no-references")
+    raw("run", *request, *CHEAP, "backbone=conv4-strided")
+    raw("report", "--experiment", "table10", "--format", "md")
+    table = (raw.folder / "reports" / "table10.md").read_text()
+    for row in ("Training from scratch", "UMTRA-foMAML", "Supervised foMAML"):
+        assert f"| {row} | **" in table, "rows without weights of one's own are run"
+    assert "| LASIUM-N-GAN-MAML | · | 31.29 ± 0.52 |" in table, "what needs weights keeps its number"
