@@ -91,7 +91,7 @@ def draw(
 def check(indices: NDArray[np.int64], class_names: NDArray[np.object_], attributes: Attributes, where: str) -> None:
     """Raise BenchError unless every image [T, 2, M] has the attributes that its class [T, 2] is named after."""
     place = {name: column for column, name in enumerate(attributes.names)}
-    for name in np.unique(class_names.astype(str)):
+    for name in sorted({str(one) for one in class_names.ravel()}):
         has = np.ones(len(attributes.values), dtype=bool)
         for part in name.split():
             attribute, equals, answer = part.partition("=")

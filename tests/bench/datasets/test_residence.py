@@ -1,4 +1,4 @@
-"""Large splits stay in their files, a kill in the middle of a preparation costs little, and processes agree with one."""
+"""Large splits stay in their files, a kill while preparing costs little, and processes agree with one."""
 
 import multiprocessing
 import os

@@ -133,9 +133,7 @@ def test_sampled_tasks_are_uniform_over_problems_and_images() -> None:
     levels = (torch.cat([tasks.support, tasks.query], 2) * 255).round().long().flatten(-3)
     found = (levels[..., 0] + 256 * levels[..., 1]).tolist()
     expected = by_loop(HELD["train"], 10)
-    both = {key: sides for (key, answers), sides in ((((k, 0), 0), s) for k, s in expected.items())} | {
-        (k, 1): (b, a) for k, (a, b) in expected.items()
-    }
+    both = {(key, 0): sides for key, sides in expected.items()} | {(k, 1): (b, a) for k, (a, b) in expected.items()}
     # Every task is of some problem; ten images of each side leave no doubt about which for nearly all.
     counts = dict.fromkeys(both, 0)
     for first, second in found:
