@@ -152,6 +152,10 @@ class ZipTree:
         try:
             self._zip = zipfile.ZipFile(path)
         except zipfile.BadZipFile as error:
+            if _is_tar(path):
+                raise BenchError(
+                    f"{path} is a tar or compressed file, which cannot be read in place; unpack it, and name the folder"
+                ) from error
             raise BenchError(f"{path} is damaged or no zip file ({error}); get it again") from error
         except (OSError, ValueError) as error:
             raise BenchError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
@@ -165,7 +169,7 @@ class ZipTree:
             if member.filename.startswith("/") or "\\" in member.filename or {"", ".", ".."} & set(parts):
                 raise BenchError(f"{path} holds a file of the unsafe name {member.filename!r}")
             if stat.S_ISLNK(member.external_attr >> 16):
-                raise BenchError(f"{path} holds a link, {member.filename!r}; it must hold files only")
+                raise BenchError(f"{path} holds a symbolic link, {member.filename!r}; pack what it leads to instead")
             if any(_hidden(part) for part in parts):
                 continue
             folders.update("/".join(parts[:depth]) for depth in range(1, len(parts)))
@@ -185,8 +189,9 @@ class ZipTree:
             raise BenchError(
                 f"{path} in {self.where} has {size} bytes, more than an image can ({MOST_BYTES_OF_A_FILE})"
             )
-        if size > MOST_EXPANSION * max(self._zip.getinfo(path).compress_size, 2**20 // MOST_EXPANSION):
-            raise BenchError(f"{path} in {self.where} expands more than {MOST_EXPANSION} times, as no image does")
+        packed = self._zip.getinfo(path).compress_size
+        if size > max(2**20, MOST_EXPANSION * packed):
+            raise BenchError(f"{path} in {self.where} unpacks from {packed} to {size} bytes, as only a bomb does")
         try:
             # A member cannot yield more than its declared size, so a zip bomb ends there; its CRC-32 is
             # checked.
@@ -194,6 +199,12 @@ class ZipTree:
         # RuntimeError: encrypted; NotImplementedError: a compression this Python lacks.
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
             raise BenchError(f"{path} in {self.where} is damaged ({error}); get the archive again") from error
+
+
+def _is_tar(path: Path) -> bool:
+    with open(path, "rb") as file:
+        start = file.read(512)
+    return start[257:262] == b"ustar" or start.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00"))
 
 
 def _hidden(name: str) -> bool:

@@ -2,8 +2,11 @@
 
 import hashlib
 import http.server
+import io
 import socket
+import stat
 import struct
+import tarfile
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -59,6 +62,29 @@ def test_unsafe_names_are_refused(tmp_path: Path, name: str) -> None:
         ZipTree(make_zip(tmp_path / "t.zip", {name: b"1"}))
 
 
+@pytest.mark.parametrize("target", ["/etc/passwd", "../../x.png", "x.png"])
+def test_links_in_a_zip_are_refused(tmp_path: Path, target: str) -> None:
+    link = zipfile.ZipInfo("a/link.png")
+    link.create_system, link.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(tmp_path / "t.zip", "w") as archive:
+        archive.writestr("a/x.png", b"1")
+        archive.writestr(link, target)
+    with pytest.raises(BenchError, match=r"t\.zip holds a symbolic link, 'a/link\.png'"):
+        open_tree(tmp_path / "t.zip")
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
+def test_a_tar_archive_is_never_unpacked(tmp_path: Path, mode: str) -> None:
+    link, member = tarfile.TarInfo("a"), tarfile.TarInfo("a/ran")
+    link.type, link.linkname = tarfile.SYMTYPE, str(tmp_path)
+    with tarfile.open(tmp_path / "t.tar", mode) as archive:
+        archive.addfile(link)
+        archive.addfile(member, io.BytesIO())
+    with pytest.raises(BenchError, match=r"t\.tar is a tar or compressed file, .*; unpack it"):
+        open_tree(tmp_path / "t.tar")
+    assert [path.name for path in tmp_path.iterdir()] == ["t.tar"]
+
+
 def test_a_truncated_zip_is_one_sentence(tmp_path: Path) -> None:
     path = make_zip(tmp_path / "t.zip", {"a/x.png": b"x" * 5000})
     path.write_bytes(path.read_bytes()[:-40])
@@ -83,6 +109,13 @@ def test_a_bomb_is_refused_before_it_is_read_whether_it_admits_its_size_or_not(t
         path.write_bytes(data[: directory + 24] + struct.pack("<I", claim) + data[directory + 28 :])
         with pytest.raises(BenchError, match=message):
             open_tree(path).read("a/x.png")
+
+
+def test_a_bomb_of_an_admissible_size_is_refused_by_its_ratio(tmp_path: Path) -> None:
+    tree = open_tree(make_zip(tmp_path / "t.zip", {"a/x.png": bytes(2**22), "a/y.png": bytes(2**20)}))
+    with pytest.raises(BenchError, match=r"a/x\.png in .* unpacks from \d+ to 4194304 bytes, as only a bomb does"):
+        tree.read("a/x.png")
+    assert tree.read("a/y.png") == bytes(2**20)
 
 
 def test_nothing_there(tmp_path: Path) -> None:
