@@ -142,8 +142,8 @@ def _experiment_rows(
     able = [row for row in rows if given.union(o.key for o in row[1]).issuperset(row[0].own)]
     if rows and not able:
         needed = sorted({key for variant, _ in rows for key in variant.own} - given)
-        asked = " and ".join(f"{key}=…" for key in needed)
-        raise BenchError(f"every row of {name} needs a setting that is yours to give: {asked}")
+        wanted = " and ".join(f"{key}=…" for key in needed)
+        raise BenchError(f"every row of {name} needs a setting that is yours to give: {wanted}")
     return able, shared, user
 
 
