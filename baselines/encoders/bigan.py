@@ -35,7 +35,8 @@ class BiGAN:
     norm has neither gain nor offset. The last layer of G is a sigmoid, that of E linear. Weight decay as written;
     the learning rate falls exponentially to ``last_lr`` of itself over the second half (their code).
 
-    The encoder uses running averages for batch statistics. Images of at most 64 pixels a side.
+    The encoder uses running averages for batch statistics. Images above 64 pixels a side are resized to 64, the size
+    of their ImageNet program (§4.1); its convolutional networks are not here, the perceptrons see those images too.
     """
 
     dim: int = 200
@@ -59,13 +60,8 @@ class BiGAN:
     def obtain(self, images: UnlabelledImages, context: Context) -> TrainedBiGAN:
         """The encoder of ``images`` for ``context.budget.encoder_epochs`` epochs, stored or trained.
 
-        Raises BenchError for images above 64 pixels and Diverged when the loss becomes non-finite.
+        Raises Diverged when the loss becomes non-finite.
         """
-        if max(images.shape[1:]) > LARGEST_SIDE:
-            height, width = images.shape[1:]
-            raise BenchError(
-                f"encoder bigan is for images of at most {LARGEST_SIDE} pixels, not {height}x{width}; choose another"
-            )
         recipe = {
             "encoder": "bigan",
             "version": VERSION,
@@ -81,16 +77,16 @@ class BiGAN:
             lambda checkpoint: self._train(images, context, checkpoint),
             context.budget.checkpoint_seconds,
         )
-        networks = Networks(images.shape, self.width, self.dim)
+        networks = Networks(seen(images.shape), self.width, self.dim)
         networks.load_state_dict({name: value for name, value in artifact.tensors.items() if name != "losses"})
         context.note(bigan={name: artifact.meta[name] for name in ("loss", "epochs", "seconds")})
-        return TrainedBiGAN(networks.to(images.device))
+        return TrainedBiGAN(networks.to(images.device), images.shape)
 
     def _train(
         self, images: UnlabelledImages, context: Context, checkpoint: Checkpoint
     ) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
         seed, device, epochs = context.seed.at("encoder"), images.device, context.budget.encoder_epochs
-        networks = Networks(images.shape, self.width, self.dim)
+        networks = Networks(seen(images.shape), self.width, self.dim)
         networks.initialise(seed.at("weights").generator())
         networks.to(device).train()
         players = [*networks.encoder.parameters(), *networks.generator.parameters()]
@@ -102,7 +98,7 @@ class BiGAN:
         total = epochs * batches.per_epoch
 
         def step(i: int) -> Tensor:
-            x = images.take(batches.at(i)).flatten(1)
+            x = resized(images.take(batches.at(i)), networks.shape).flatten(1)
             rng = seed.at("prior", i).generator(device)
             z = torch.rand(len(x), self.dim, generator=rng, device=device) * 2 - 1
             of_players, of_judge = losses(networks, x, z)
@@ -131,6 +127,19 @@ class BiGAN:
         tensors = {**networks.state_dict(), "losses": torch.tensor(outcome["loss"])}
         loss = sum(last) / len(last) if last else None
         return tensors, {"loss": loss, "epochs": epochs, "seconds": outcome["seconds"]}
+
+
+def seen(shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """(C, H, W) of the images of a dataset -> of what the networks see."""
+    channels, height, width = shape
+    return channels, min(height, LARGEST_SIDE), min(width, LARGEST_SIDE)
+
+
+def resized(x: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """Images [B, C, H, W] at the height and width of ``shape``; antialiased where that makes them smaller."""
+    if x.shape[2:] == shape[1:]:
+        return x
+    return F.interpolate(x, shape[1:], mode="bilinear", align_corners=False, antialias=True).clamp(0, 1)
 
 
 def losses(networks: Networks, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -191,20 +200,21 @@ class Networks(nn.Module):
 class TrainedBiGAN:
     """A :class:`bench.contracts.Encoder`; ``decode`` is its generator. Nothing here tracks gradients."""
 
-    def __init__(self, networks: Networks) -> None:
+    def __init__(self, networks: Networks, image_shape: tuple[int, int, int]) -> None:
         self.networks = networks.eval().requires_grad_(False)
         self.dim = networks.dim
-        self.image_shape = networks.shape
+        self.image_shape = image_shape
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
         """Images [B, C, H, W] in [0, 1] -> embeddings [B, dim]."""
         chunk = CHUNK.get(x.device.type, 1024)
-        return torch.cat([self.networks.encoder(part.flatten(1)) for part in x.split(chunk)])
+        shape = self.networks.shape
+        return torch.cat([self.networks.encoder(resized(part, shape).flatten(1)) for part in x.split(chunk)])
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
         """Latents [B, dim] -> images [B, C, H, W] in [0, 1]."""
         chunk = CHUNK.get(z.device.type, 1024)
         made = [torch.sigmoid(self.networks.generator(part)) for part in z.split(chunk)]
-        return torch.cat(made).unflatten(1, self.image_shape)
+        return resized(torch.cat(made).unflatten(1, self.networks.shape), self.image_shape)
