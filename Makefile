@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint format clean
+.PHONY: demo test gate lint format clean
 
 demo: $(INSTALLED)
 	$(BIN)/bench run --methods lasium,umtra --budget quick --workers 2 --out runs/demo
@@ -12,6 +12,13 @@ demo: $(INSTALLED)
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+
+# Two minutes: trains the gate's suite anew and compares it with the recorded baseline, task by task.
+gate: $(INSTALLED)
+	rm -rf runs/gate
+	OMP_NUM_THREADS=1 $(BIN)/bench run --experiment gate --workers 2 --out runs/gate
+	OMP_NUM_THREADS=1 $(BIN)/bench inspect --experiment gate --tasks 300 --out runs/gate
+	$(BIN)/bench check --baseline reports/baselines/gate.parquet --runs runs/gate
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -364,10 +364,13 @@ def show(
 
 @app.command()
 def inspect(
-    methods: Annotated[str, typer.Argument(help="Families, exact names or globs, comma-separated: lasium,'umtra-*'.")],
+    methods: Annotated[
+        str | None, typer.Argument(help="Families, exact names or globs, comma-separated: lasium,'umtra-*'.")
+    ] = None,
     dataset: DatasetOption = None,
     budget: BudgetOption = None,
     seeds: Seeds = "0",
+    experiment: Experiment = None,
     tasks: Annotated[int, typer.Option(min=2, help="How many tasks to measure.")] = 1000,
     device: Device = "auto",
     data_dir: DataDir = None,
@@ -384,6 +387,8 @@ def inspect(
       bench inspect umtra-maml
 
       bench inspect lasium,umtra --dataset omniglot --data-dir DIR --budget quick --seeds 0,1
+
+      bench inspect --experiment gate
     """
     from bench.datasets.prepare import default_cache
     from bench.inspection.inspect import inspect as inspect_methods
@@ -391,7 +396,11 @@ def inspect(
     from bench.reporting.inspections import sections
     from bench.reporting.terminal import inspection_table
 
-    request = _request(methods, dataset, None, seeds, budget, None, False, data_dir, out, overrides, device)
+    # A setting given before any method would be taken for its name.
+    if methods is not None and "=" in methods:
+        overrides = [methods, *(overrides or [])]
+        methods = None
+    request = _request(methods, dataset, None, seeds, budget, experiment, False, data_dir, out, overrides, device)
     with Reporter() as reporter:
         results = inspect_methods(request, tasks, default_cache(), reporter)
     console = _console()
@@ -469,28 +478,52 @@ def check(
     margin: Annotated[
         float | None, typer.Option(min=0, help="Points of accuracy a method may lose; kept in the baseline.")
     ] = None,
+    margins_from: Annotated[
+        Path | None,
+        typer.Option(help="With --update: honest re-runs with other seeds; wider margins where they differ more."),
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(help="Training seeds to judge or record: 0,1,2.")] = None,
 ) -> None:
-    """The regression gate: fail when a method has become worse than a baseline says.
+    """The regression gate: fail when a method has become worse than a baseline says, or invents other tasks.
 
-    Exit code 1 when the lower bound of a paired drop exceeds the margin, or when a run of the baseline is missing.
+    Exit code 1 when the lower bound of a paired drop exceeds the margin, when a measure of 'bench inspect' moved by
+    more than its margin, or when a run or an inspection of the baseline is missing.
 
     Examples:
 
       bench check --baseline baseline.parquet --runs runs --update --margin 2
 
+      bench check --baseline baseline.parquet --runs runs --update --margins-from reruns
+
       bench check --baseline baseline.parquet --runs runs
     """
-    from bench.leaderboard import gate
-    from bench.leaderboard.loading import load
+    from bench.inspection.records import read_inspections
+    from bench.leaderboard import drift, gate, margins
+    from bench.leaderboard.loading import load, with_seeds
     from bench.reporting.terminal import gate_table
 
     console = _console()
-    frames = load(runs)
+    chosen = _numbers(seeds, "--seeds", "0,1,2")
+    frames, inspections = load(runs), read_inspections(runs)
+    if margins_from is not None and not update:
+        raise BenchError("--margins-from goes with --update: a baseline keeps its margins")
     if update:
-        gate.write_baseline(frames, baseline, gate.DEFAULT_MARGIN if margin is None else margin)
+        if chosen is not None:
+            frames = with_seeds(frames, chosen)
+            inspections = [one for one in inspections if one.seed in chosen]
+        least = gate.DEFAULT_MARGIN if margin is None else margin
+        of_accuracy: dict[str, float] = {}
+        of_inventions: Any = {}
+        if margins_from is not None:
+            known = {str(method) for method in frames.finished["method"]}
+            found = margins.of_accuracy(load(margins_from), least)
+            of_accuracy = {method: value for method, value in found.items() if method in known}
+            of_inventions = margins.of_inventions(read_inspections(margins_from), drift.DEFAULT_MARGIN)
+        expected = drift.expected(inspections, margins=of_inventions)
+        gate.write_baseline(frames, baseline, least, of_accuracy, expected)
         console.print(f"wrote {baseline}", markup=False, soft_wrap=True)
         return
-    rows = gate.check(frames, baseline, margin=margin)
+    rows = gate.check(frames, baseline, margin, inspections, chosen)
     console.print(gate_table(rows))
     if gate.failed(rows):
         raise typer.Exit(1)

@@ -164,3 +164,8 @@ def inspection_files(out: Path) -> Iterator[Path]:
     for path in sorted(out.glob(f"*/*/*/{FILE}")):
         if not any(part.startswith(".") for part in path.relative_to(out).parts):
             yield path
+
+
+def read_inspections(out: Path) -> list[Inspection]:
+    """All below ``out``. BenchError for a damaged one."""
+    return [read_inspection(path) for path in inspection_files(out)]

@@ -2,7 +2,8 @@
 
 A baseline is one Parquet file. Columns: dataset, method, budget, manifest (SHA-256), shot, seed, task,
 correct, total, margin (accuracy points); one row per task. The schema's metadata holds, under
-``bench.baseline``, a JSON object: format_version, margin (the default it was written with).
+``bench.baseline``, a JSON object: format_version, margin (the default it was written with), and inventions, what the
+methods invented (see :mod:`bench.leaderboard.drift`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +22,8 @@ import pyarrow.parquet as pq
 
 from bench.errors import BenchError, did_you_mean
 from bench.files import replacing
+from bench.inspection.records import Inspection
+from bench.leaderboard import drift
 from bench.leaderboard.loading import Frames
 from bench.leaderboard.scorebook import Entry, ScoreBook
 from bench.leaderboard.statistics import Difference, Scores, paired_difference
@@ -39,21 +42,22 @@ SCHEMA = pa.schema(
 )
 KEY = ["dataset", "method", "budget", "manifest"]
 
-Verdict = Literal["OK", "WORSE", "MISSING", "NEW"]
+Verdict = Literal["OK", "WORSE", "CHANGED", "MISSING", "NEW"]
 
 
 @dataclass(frozen=True, slots=True)
 class GateRow:
-    """The verdict on one method, budget and manifest."""
+    """The verdict on one method, budget and manifest, or on a measure of what the method invents."""
 
     verdict: Verdict
     dataset: str
     method: str
     budget: str
-    shot: int
+    shot: int | None
+    """None for a measure of what the method invents, as the empty ``manifest``."""
     manifest: str
     margin: float
-    """Accuracy points."""
+    """Accuracy points; points of the measure."""
     reason: str = ""
     """Why it is MISSING; which settings, where there are several."""
     baseline: float | None = None
@@ -61,12 +65,19 @@ class GateRow:
     current: float | None = None
     drop: Difference | None = None
     """Baseline minus current."""
+    measure: str = "accuracy"
 
 
 def write_baseline(
-    frames: Frames, path: Path, margin: float = DEFAULT_MARGIN, margins: Mapping[str, float] | None = None
+    frames: Frames,
+    path: Path,
+    margin: float = DEFAULT_MARGIN,
+    margins: Mapping[str, float] | None = None,
+    inventions: Sequence[drift.Expected] = (),
 ) -> None:
     """Record the finished runs of ``frames``. ``margins``: accuracy points for single methods, by exact name.
+
+    ``inventions``: what the methods invent, to be kept beside the accuracies.
 
     Raises BenchError when there is none, for a negative margin, an unknown method in ``margins``, and where
     one method and budget has runs of different settings or of different versions of a dataset.
@@ -93,19 +104,25 @@ def write_baseline(
     rows = frames.scores.assign(manifest=frames.scores["manifest"].astype(str)).merge(runs, on="run")
     rows["margin"] = rows["method"].map(margins or {}).astype(float).fillna(float(margin))
     rows = rows[SCHEMA.names].sort_values([*KEY, "seed", "task"], kind="stable")
-    meta = {METADATA_KEY: json.dumps({"format_version": FORMAT_VERSION, "margin": float(margin)}).encode()}
+    facts = {
+        "format_version": FORMAT_VERSION,
+        "margin": float(margin),
+        "inventions": [asdict(one) for one in inventions],
+    }
+    meta = {METADATA_KEY: json.dumps(facts).encode()}
     table = pa.Table.from_pandas(rows, schema=SCHEMA, preserve_index=False).replace_schema_metadata(meta)
     with replacing(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
 
 
-def read_baseline(path: Path) -> pd.DataFrame:
-    """The rows of a baseline, checked. BenchError, in one sentence, for a damaged file."""
+def read_baseline(path: Path) -> tuple[pd.DataFrame, list[drift.Expected]]:
+    """The rows of a baseline and what methods invented, checked. BenchError, in one sentence, for a damaged file."""
     try:
         with pq.ParquetFile(path) as file:
             table = file.read(use_threads=False)
         meta = json.loads((table.schema.metadata or {})[METADATA_KEY])
         version = meta["format_version"]
+        inventions = [drift.Expected(**one | {"seeds": tuple(one["seeds"])}) for one in meta.get("inventions", ())]
         rows: pd.DataFrame = table.select(SCHEMA.names).cast(SCHEMA).to_pandas()
     except FileNotFoundError as error:
         raise BenchError(f"there is no baseline {path}; write one from finished runs first") from error
@@ -121,7 +138,7 @@ def read_baseline(path: Path) -> pd.DataFrame:
     fault = _fault(rows)
     if fault:
         raise BenchError(f"baseline {path} is damaged ({fault}); restore it or write it anew")
-    return rows
+    return rows, inventions
 
 
 def _fault(rows: pd.DataFrame) -> str | None:
@@ -145,10 +162,17 @@ def _fault(rows: pd.DataFrame) -> str | None:
     return None
 
 
-def check(frames: Frames, baseline: Path, margin: float | None = None) -> list[GateRow]:
-    """Judge the finished runs of ``frames`` against a baseline.
+def check(
+    frames: Frames,
+    baseline: Path,
+    margin: float | None = None,
+    inspections: Sequence[Inspection] = (),
+    seeds: Sequence[int] | None = None,
+) -> list[GateRow]:
+    """Judge the finished runs of ``frames``, and ``inspections`` of what methods invent, against a baseline.
 
-    ``margin`` in accuracy points replaces the baseline's own.
+    ``margin`` in accuracy points replaces the baseline's own. ``seeds``: judge the runs with these training seeds
+    instead of those that the baseline was recorded with.
 
     WORSE: the lower end of the 95 % interval of the drop (baseline minus current, paired by task, averaged
     over seeds, see :func:`bench.leaderboard.statistics.paired_difference`) lies above the margin. A true drop
@@ -156,19 +180,20 @@ def check(frames: Frames, baseline: Path, margin: float | None = None) -> list[G
     the interval includes the spread between seeds; with two or three it is wide, and only a large drop is
     certain. With one seed it cannot include it, and a mere change of random numbers may look WORSE: choose a
     margin above the spread between seeds.
-    MISSING: a seed, run or manifest of the baseline is not there or not done.
+    CHANGED: a measure of what a method invents is further from its recorded value than its margin, on either side.
+    MISSING: a seed, run, manifest or inspection of the baseline is not there or not done.
     NEW: not in the baseline; for information only.
     """
     if margin is not None and not (math.isfinite(margin) and margin >= 0):
         raise BenchError(f"the margin must be at least 0 accuracy points, not {margin}")
-    recorded = read_baseline(baseline)
+    recorded, inventions = read_baseline(baseline)
     book = ScoreBook(frames)
     rows: list[GateRow] = []
     seen: set[tuple[str, ...]] = set()
     for values, group in recorded.groupby(KEY, sort=True):
         key = tuple(map(str, values))
         seen.add(key)
-        rows += _judge(key, group, frames, book, margin)
+        rows += _judge(key, group, frames, book, margin, seeds)
     for entry in book.entries:
         for manifest in sorted(book.answered(entry)):
             if (entry.dataset, entry.method, entry.budget, manifest) not in seen:
@@ -187,16 +212,48 @@ def check(frames: Frames, baseline: Path, margin: float | None = None) -> list[G
                         current=float(found[1].mean()),
                     )
                 )
-    return sorted(rows, key=lambda r: (r.dataset, r.method, r.budget, r.shot, r.manifest, r.verdict, r.reason))
+    rows.sort(key=lambda r: (r.dataset, r.method, r.budget, r.shot or 0, r.manifest, r.verdict, r.reason))
+    return rows + [_judge_invention(one, drift.measured(inspections), seeds) for one in inventions]
 
 
 def failed(rows: Sequence[GateRow]) -> bool:
-    """Whether a build must fail: anything WORSE or MISSING."""
-    return any(row.verdict in ("WORSE", "MISSING") for row in rows)
+    """Whether a build must fail: anything WORSE, CHANGED or MISSING."""
+    return any(row.verdict in ("WORSE", "CHANGED", "MISSING") for row in rows)
+
+
+def _judge_invention(
+    one: drift.Expected, found: Mapping[drift.Key, Mapping[int, float]], seeds: Sequence[int] | None
+) -> GateRow:
+    values, wanted = found.get(one.key, {}), one.seeds if seeds is None else tuple(seeds)
+    absent = [seed for seed in wanted if seed not in values]
+    current = None
+    verdict: Verdict = "MISSING"
+    reason = f"not inspected with seed {', '.join(map(str, absent))}; 'bench inspect' does that"
+    if not absent:
+        current = sum(values[seed] for seed in wanted) / len(wanted)
+        verdict, reason = ("CHANGED" if 100 * abs(current - one.value) > one.margin else "OK"), ""
+    return GateRow(
+        verdict,
+        one.dataset,
+        one.method,
+        one.budget,
+        None,
+        "",
+        one.margin,
+        reason,
+        one.value,
+        current,
+        measure=one.measure,
+    )
 
 
 def _judge(
-    key: tuple[str, ...], group: pd.DataFrame, frames: Frames, book: ScoreBook, margin: float | None
+    key: tuple[str, ...],
+    group: pd.DataFrame,
+    frames: Frames,
+    book: ScoreBook,
+    margin: float | None,
+    wanted: Sequence[int] | None,
 ) -> list[GateRow]:
     dataset, method, budget, manifest = key
     seeds, before = _matrix(group)
@@ -224,7 +281,9 @@ def _judge(
         return [row("MISSING", _why_absent(key, entries, frames))]
     rows = []
     for entry, (have, after) in answers:
-        absent = sorted(set(seeds) - set(have))
+        absent = sorted(set(seeds if wanted is None else wanted) - set(have))
+        if wanted is not None:
+            after = after[[number for number, seed in enumerate(have) if seed in wanted]]
         if absent:
             rows.append(row("MISSING", _why_seeds(key, absent, frames, entry)))
         elif after.shape[1] != before.shape[1]:

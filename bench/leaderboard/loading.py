@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +131,20 @@ def frames(
         evaluations=evaluation_frame[evaluation_frame["run"].isin(kept)].reset_index(drop=True),
         scores=score_frame[score_frame["run"].isin(kept)].reset_index(drop=True),
         problems=tuple(problems),
+    )
+
+
+def with_seeds(one: Frames, seeds: Sequence[int]) -> Frames:
+    """The runs with these training seeds. BenchError where none of them is finished."""
+    runs = one.runs[one.runs["seed"].isin(list(seeds))]
+    if not (runs["status"] == "done").any():
+        raise BenchError(f"no run with training seed {', '.join(map(str, seeds))} is finished")
+    kept = set(runs["run"])
+    return replace(
+        one,
+        runs=runs.reset_index(drop=True),
+        evaluations=one.evaluations[one.evaluations["run"].isin(kept)].reset_index(drop=True),
+        scores=one.scores[one.scores["run"].isin(kept)].reset_index(drop=True),
     )
 
 

@@ -80,6 +80,7 @@ def gate_table(rows: Sequence[GateRow]) -> Rich:
         "method",
         "budget",
         "shot",
+        "measure",
         "baseline %",
         "now %",
         "drop, 95 %",
@@ -90,7 +91,7 @@ def gate_table(rows: Sequence[GateRow]) -> Rich:
     for row in rows:
         drop = row.drop
         cells = [
-            *(row.dataset, row.method, row.budget, str(row.shot)),
+            *(row.dataset, row.method, row.budget, DASH if row.shot is None else str(row.shot), row.measure),
             DASH if row.baseline is None else percent(row.baseline),
             DASH if row.current is None else percent(row.current),
             DASH if drop is None else f"{points(drop.mean)} ({points(drop.low)} to {points(drop.high)})",

@@ -161,8 +161,12 @@ def test_the_file_is_as_documented(tmp_path):
     path = baseline_of(tmp_path, tmp_path / "base.parquet", margin=2)
     table = pq.read_table(path)
     assert table.column_names == gate.SCHEMA.names
-    assert json.loads(table.schema.metadata[b"bench.baseline"]) == {"format_version": 1, "margin": 2.0}
-    rows = read_baseline(path)
+    assert json.loads(table.schema.metadata[b"bench.baseline"]) == {
+        "format_version": 1,
+        "margin": 2.0,
+        "inventions": [],
+    }
+    rows, _ = read_baseline(path)
     assert len(rows) == 200
     assert set(rows["seed"]) == {3}
     assert set(rows["margin"]) == {2.0}

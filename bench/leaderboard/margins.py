@@ -1,0 +1,59 @@
+"""Margins of the gate from honest re-runs: how far apart two trainings come that differ by their seed only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from bench.errors import BenchError
+from bench.inspection.records import Inspection
+from bench.leaderboard import drift
+from bench.leaderboard.loading import Frames
+from bench.leaderboard.scorebook import ScoreBook
+
+LEAST_SEEDS = 5
+"""Below, the spread of seeds is a guess."""
+
+WIDTH = 2.0
+"""Standard deviations of the difference of two runs. The gate adds the interval of the drop over tasks to it."""
+
+DRIFT_WIDTH = 4.0
+"""The same for what methods invent, where no interval comes on top."""
+
+STEP = 0.5  # points; margins are rounded up to a multiple
+
+
+def of_accuracy(frames: Frames, least: float) -> dict[str, float]:
+    """Method -> margin in points, at least ``least``, from all its finished runs.
+
+    BenchError for a method with fewer than LEAST_SEEDS training seeds.
+    """
+    book = ScoreBook(frames)
+    found: dict[str, float] = {}
+    for entry in book.entries:
+        for manifest in book.answered(entry):
+            scores = book.scores(entry, manifest)
+            assert scores is not None
+            margin = _margin(entry.method, [float(mean) for mean in scores[1].mean(1)], WIDTH, least)
+            found[entry.method] = max(margin, found.get(entry.method, 0.0))
+    return found
+
+
+def of_inventions(inspections: Sequence[Inspection], least: float) -> Mapping[drift.Key, float]:
+    """Measure of a method -> margin in points, likewise."""
+    return {
+        key: _margin(f"{key[1]}, {key[3]}", list(values.values()), DRIFT_WIDTH, least)
+        for key, values in drift.measured(inspections).items()
+    }
+
+
+def _margin(name: str, values: Sequence[float], width: float, least: float) -> float:
+    if len(values) < LEAST_SEEDS:
+        raise BenchError(
+            f"the margin of {name} is taken from at least {LEAST_SEEDS} training seeds, not {len(values)}; run more, "
+            "for example with --seeds 1,2,3,4,5,6,7,8,9,10"
+        )
+    apart = math.sqrt(2) * float(np.std(values, ddof=1))
+    return max(least, math.ceil(100 * width * apart / STEP) * STEP)
