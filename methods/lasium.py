@@ -52,6 +52,8 @@ class Lasium:
     decodes them too (§3.1, GAN). ``auto`` is posterior where the generator can encode, else prior.
     noise_std: the paper prints it as sigma^2, the authors' code uses that number as the standard deviation;
     noise_is_variance reads it as a variance.
+    alpha: below 0 it leads away from the other latent, as the authors' program for RO with a VAE did until they
+    corrected it (alpha=-0.2 for their 0.2), for sensitivity runs.
     eps_sq: least *squared* Euclidean distance between the anchors of a task, as in the authors' code. A set
     with any pair not above it is rejected whole and drawn again, at most max_retries times a task; 0 rejects
     nothing.
@@ -76,7 +78,9 @@ class Lasium:
             if (value := getattr(self, name)) not in known:
                 hint = did_you_mean(value, known)
                 raise BenchError(f"lasium: {name} must be one of {', '.join(known)}, not {value!r}.{hint}")
-        for name in ("alpha", "noise_std", "eps_sq", "query_shift", "max_retries"):
+        if not math.isfinite(self.alpha):
+            raise BenchError(f"lasium: alpha must be a finite number, not {self.alpha}")
+        for name in ("noise_std", "eps_sq", "query_shift", "max_retries"):
             if not 0 <= (value := getattr(self, name)) < math.inf:
                 raise BenchError(f"lasium: {name} must be 0 or more, not {value}")
 

@@ -113,8 +113,8 @@ def test_n_is_the_paper(tmp_path, monkeypatch, way, variance):
                 torch.testing.assert_close(z[t, c, w], expected, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("way", [2, 5])
-def test_ro_goes_alpha_of_the_way_to_fresh_draws_of_the_prior(tmp_path, way):
+@pytest.mark.parametrize(("way", "alpha"), [(2, 0.3), (5, 0.3), (5, -0.2)])
+def test_ro_goes_alpha_of_the_way_to_fresh_draws_of_the_prior(tmp_path, way, alpha):
     class Recorded(FakeGenerator):
         drawn: list = []  # noqa: RUF012
 
@@ -123,7 +123,7 @@ def test_ro_goes_alpha_of_the_way_to_fresh_draws_of_the_prior(tmp_path, way):
             return self.drawn[-1]
 
     generator = Recorded()
-    z = latents_of(sampler_of(tmp_path, generator, strategy="ro", alpha=0.3).sample(3, TaskSpec(way, 2, 4), rng()))
+    z = latents_of(sampler_of(tmp_path, generator, strategy="ro", alpha=alpha).sample(3, TaskSpec(way, 2, 4), rng()))
     anchors, others = generator.drawn
     assert len(others) == 3 * way * 5  # one for every class and sample
     k = 0
@@ -132,7 +132,7 @@ def test_ro_goes_alpha_of_the_way_to_fresh_draws_of_the_prior(tmp_path, way):
             anchor = anchors[t * way + c].double()
             torch.testing.assert_close(z[t, c, 0], anchor, atol=1e-4, rtol=0)
             for w in range(1, 6):
-                expected = anchor + 0.3 * (others[k].double() - anchor)
+                expected = anchor + alpha * (others[k].double() - anchor)
                 torch.testing.assert_close(z[t, c, w], expected, atol=1e-4, rtol=0)
                 k += 1
 
@@ -405,7 +405,7 @@ def test_anchors_can_be_chosen(tmp_path):
     [
         ({"strategy": "or"}, "strategy must be one of n, ro, oc, not 'or'. Did you mean 'ro'?"),
         ({"anchors": "priors"}, "Did you mean 'prior'?"),
-        ({"alpha": -0.1}, "alpha must be 0 or more"),
+        ({"alpha": math.inf}, "alpha must be a finite number"),
         ({"noise_std": math.nan}, "noise_std must be 0 or more"),
         ({"eps_sq": math.inf}, "eps_sq must be 0 or more"),
         ({"query_shift": -1}, "query_shift must be 0 or more"),
