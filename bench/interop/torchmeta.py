@@ -219,7 +219,7 @@ def sealed_batches(images: LabelledImages, manifest: Manifest, batch_size: int) 
 
     The queries of a task come shuffled, with their targets, so that nothing can be read off their order.
     """
-    manifest.check_classes(images.class_ids.cpu().numpy(), images.class_names)
+    manifest.check_classes(images.class_ids.cpu().numpy(), images.class_names, images.attributes)
     spec = manifest.spec
     rng = Seed(manifest.seed).at("torchmeta query order", manifest.sha256).numpy()
     order = rng.permuted(np.tile(np.arange(spec.way * spec.query), (manifest.tasks, 1)), axis=1)

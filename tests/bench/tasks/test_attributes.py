@@ -12,6 +12,7 @@ from bench.contracts import TaskSampler, TaskSpec
 from bench.datasets.images import Attributes
 from bench.datasets.source import Dataset, Split
 from bench.errors import BenchError
+from bench.interop.torchmeta import sealed_batches
 from bench.tasks.attributes import AttributeSampler, problems, true_tasks
 from bench.tasks.labelled import LabelledSampler
 from bench.tasks.manifest import draw, load
@@ -147,3 +148,12 @@ def test_sampled_tasks_are_uniform_over_problems_and_images() -> None:
     assert np.abs(share * len(share) - 1).max() < 0.6
     small = min(both, key=lambda key: len(both[key][0]))
     assert {n for first, _ in found if set(first) <= both[small][0] for n in first} == both[small][0]
+
+
+def test_sealed_tasks_over_attributes_come_in_torchmetas_format() -> None:
+    manifest = draw(DATASET, "test", TaskSpec(2, 5, 5), 5, 0)
+    images = DATASET.splits["test"].labelled()
+    batches = list(sealed_batches(images, manifest, 2))
+    assert [tuple(batch["test"][0].shape[:2]) for batch in batches] == [(2, 10), (2, 10), (1, 10)]
+    first = images.take(torch.from_numpy(manifest.indices[0, :, :5].copy())).flatten(0, 1)
+    assert torch.equal(batches[0]["train"][0][0], first)
