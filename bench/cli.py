@@ -29,7 +29,7 @@ Methods = Annotated[
 ]
 DatasetOption = Annotated[str | None, typer.Option("--dataset", "-d", help="A name from 'bench list datasets'.")]
 Shots = Annotated[str | None, typer.Option(help="Support images per class, comma-separated: 1,5.")]
-Seeds = Annotated[str, typer.Option(help="Training seeds, comma-separated: 0,1,2.")]
+Seeds = Annotated[str, typer.Option(help="Training seeds, comma-separated, or from-to: 0,1,2 or 0-2.")]
 BudgetOption = Annotated[str | None, typer.Option(help="How long to train: smoke, quick or paper.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Out = Annotated[Path, typer.Option(help="Folder of run records.")]
@@ -56,12 +56,21 @@ def _numbers(text: str | None, flag: str, example: str) -> tuple[int, ...] | Non
     if text is None:
         return None
     try:
-        values = tuple(dict.fromkeys(int(part) for part in text.split(",") if part.strip()))
+        values = tuple(dict.fromkeys(number for part in text.split(",") if part.strip() for number in _range(part)))
     except ValueError:
         values = ()
     if not values or min(values) < 0:
         raise BenchError(f"{flag} takes whole numbers separated by commas, for example {flag} {example}, not {text!r}")
     return values
+
+
+def _range(text: str) -> range:
+    """``3`` or ``1-10``."""
+    first, dash, last = text.strip().partition("-")
+    found = range(int(first), int(last if dash else first) + 1)
+    if len(found) > 10_000:
+        raise ValueError(text)
+    return found
 
 
 def _request(
@@ -482,7 +491,7 @@ def check(
         Path | None,
         typer.Option(help="With --update: honest re-runs with other seeds; wider margins where they differ more."),
     ] = None,
-    seeds: Annotated[str | None, typer.Option(help="Training seeds to judge or record: 0,1,2.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Training seeds to judge or record: 0,1,2 or 0-2.")] = None,
 ) -> None:
     """The regression gate: fail when a method has become worse than a baseline says, or invents other tasks.
 

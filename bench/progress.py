@@ -21,7 +21,7 @@ class Reporter:
     """Shows what runs are doing, on stderr, so that what a command prints can be piped.
 
     On a terminal one bar moves; elsewhere a line is printed when a stage begins, every ``seconds`` seconds, and when
-    it ends.
+    it ends. Both say how long the stage will take at the pace since it began.
     """
 
     def __init__(self, console: Console | None = None, seconds: float = 30.0) -> None:
@@ -29,6 +29,7 @@ class Reporter:
         self.seconds = seconds
         self.name = ""
         self._last = ("", 0.0)
+        self._began = (0, 0.0)
         self._bar: Progress | None = None
         self._task: Any = None
         if self.console.is_terminal:
@@ -75,7 +76,21 @@ class Reporter:
         if stage != last_stage or now - last_time >= self.seconds or (done == total and total):
             if stage == last_stage and done == total and now - last_time < 1.0:
                 return
+            if stage != last_stage or done < self._began[0]:
+                self._began = (done, now)
             self._last = (stage, now)
             where = f"{self.name}: " if self.name else ""
             count = f" {done}/{total}" if total else ""
-            self.say(f"  {where}{stage}{count}  {shown}".rstrip())
+            self.say(
+                "  ".join(part for part in (f"  {where}{stage}{count}", shown, self._left(done, total, now)) if part)
+            )
+
+    def _left(self, done: int, total: int, now: float) -> str:
+        before, began = self._began
+        if not before < done < total:
+            return ""
+        seconds = (now - began) / (done - before) * (total - done)
+        if seconds < 90:
+            return f"{seconds:.0f} s left"
+        minutes = round(seconds / 60)
+        return f"{minutes} min left" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min left"

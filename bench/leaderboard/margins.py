@@ -53,7 +53,7 @@ def _margin(name: str, values: Sequence[float], width: float, least: float) -> f
     if len(values) < LEAST_SEEDS:
         raise BenchError(
             f"the margin of {name} is taken from at least {LEAST_SEEDS} training seeds, not {len(values)}; run more, "
-            "for example with --seeds 1,2,3,4,5,6,7,8,9,10"
+            "for example with --seeds 1-10"
         )
     apart = math.sqrt(2) * float(np.std(values, ddof=1))
     return max(least, math.ceil(100 * width * apart / STEP) * STEP)

@@ -25,6 +25,7 @@ RUN = ("run", "--methods", "umtra", "--no-references", "--budget", "smoke", *TIN
             "must be 'transductive' or 'inductive', not 'both'",
         ),
         (("run", "--methods", "umtra", "--shots", "one"), "--shots takes whole numbers separated by commas"),
+        (("run", "--methods", "umtra", "--seeds", "3-1"), "--seeds takes whole numbers separated by commas"),
         (("run", "--methods", "umtra", "--shots", "1,99"), "classes with at least 114 images each"),
         (("run", "--methods", "umtra", "way=400"), "400-way tasks need 400 classes"),
         (("run", "--methods", "umtra", "--device", "gpu"), "unknown device 'gpu'; use auto, cpu, cuda"),
