@@ -226,7 +226,7 @@ def _title(config: Mapping[str, Any], group: str) -> str:
     return str(setting(config, f"{group}.card.title") or group)
 
 
-def _changes(name: str) -> dict[str, str]:
+def changes(name: str) -> dict[str, str]:
     """``a,b.c=1`` -> {b.c: 1}: the settings that the user changed, which a run's name tells."""
     return dict(part.split("=", 1) for part in re.split(r",(?=[\w.]+=)", name)[1:])
 
@@ -236,12 +236,12 @@ def _with_changes(answers: Mapping[int, list[Answer]], cells: Sequence[Cell]) ->
     names: set[str] = set()
     for i, found in answers.items():
         own = {key.removeprefix("method.") for key in cells[i].settings}
-        names |= {key for answer in found for key in _changes(answer.name) if key not in own}
+        names |= {key for answer in found for key in changes(answer.name) if key not in own}
     told = {}
     for i, found in answers.items():
         own = {key.removeprefix("method.") for key in cells[i].settings}
         told[i] = [
-            _with(answer, {key: _changes(answer.name).get(key, "default") for key in names - own if _has(answer, key)})
+            _with(answer, {key: changes(answer.name).get(key, "default") for key in names - own if _has(answer, key)})
             for answer in found
         ]
     return told
@@ -249,7 +249,7 @@ def _with_changes(answers: Mapping[int, list[Answer]], cells: Sequence[Cell]) ->
 
 def _has(answer: Answer, key: str) -> bool:
     """Whether the run has the setting, which a name tells without ``method.`` or ``dataset.``."""
-    return key in _changes(answer.name) or any(
+    return key in changes(answer.name) or any(
         setting(answer.config, full) is not None for full in (key, f"method.{key}")
     )
 
@@ -434,7 +434,7 @@ def _told(arrangement: Arrangement, answered: Sequence[tuple[Cell, Answer]]) -> 
                 "" if planned in (None, there) else f" instead of {planned}"
             )
     for _, answer in answered:
-        for name, value in _changes(answer.name).items():
+        for name, value in changes(answer.name).items():
             if answer.facts.get(name) == value:
                 told[name] = f"{name}={value}"
         if "recorded as" in answer.facts:

@@ -10,14 +10,30 @@ from bench.reporting.inspections import Section
 from bench.reporting.rendering import environment, view
 
 
-def markdown(leaderboard: Leaderboard, figures: Mapping[str, str], invented: Sequence[Section] = ()) -> str:
-    """``figures``: file name -> address to link to; may be empty. ``invented``: what the methods invent, likewise."""
+def markdown(
+    leaderboard: Leaderboard,
+    figures: Mapping[str, str],
+    invented: Sequence[Section] = (),
+    commands: Sequence[Sequence[str]] = (),
+) -> str:
+    """``figures``: file name -> address to link to; may be empty. ``invented``: what the methods invent, likewise.
+
+    ``commands``: for each table, the lines that make its runs again.
+    """
     jinja = environment(autoescape=False)
     jinja.filters["md"] = escape
-    return jinja.get_template("report.md.j2").render(**view(leaderboard), figures=figures, invented=invented)
+    jinja.filters["fence"] = fence
+    template = jinja.get_template("report.md.j2")
+    return template.render(**view(leaderboard, commands=commands), figures=figures, invented=invented)
 
 
 def escape(text: str) -> str:
     """Text that Markdown shows as it is, also inside a table cell."""
     text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_\[\]|~])", r"\\\1", text)
+
+
+def fence(lines: Sequence[str]) -> str:
+    """The marks round a code block that none of its lines can end."""
+    runs = [len(found) for line in lines for found in re.findall(r"`+", line)]
+    return "`" * max([3, *(length + 1 for length in runs)])

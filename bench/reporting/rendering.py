@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jinja2
@@ -23,8 +24,8 @@ def environment(autoescape: bool, **syntax: str) -> jinja2.Environment:
     )
 
 
-def view(leaderboard: Leaderboard, compact: bool = False) -> dict[str, Any]:
-    """The variables of every template."""
+def view(leaderboard: Leaderboard, compact: bool = False, commands: Sequence[Sequence[str]] = ()) -> dict[str, Any]:
+    """The variables of every template. ``commands``: for each table, the lines that make its runs again."""
     return {
         "tables": [
             {
@@ -33,8 +34,9 @@ def view(leaderboard: Leaderboard, compact: bool = False) -> dict[str, Any]:
                 "grid": layout.grid(table, compact),
                 "evaluated": layout.evaluated(table),
                 "notes": layout.notes(table),
+                "commands": commands[number] if number < len(commands) else (),
             }
-            for table in leaderboard.tables
+            for number, table in enumerate(leaderboard.tables)
         ],
         "unfinished": leaderboard.unfinished,
         "problems": leaderboard.problems,

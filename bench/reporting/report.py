@@ -14,6 +14,7 @@ from bench.files import replacing, write_text
 from bench.inspection.records import Inspection
 from bench.leaderboard import loading
 from bench.leaderboard.arranged import Arranged, arrange
+from bench.leaderboard.commands import commands
 from bench.leaderboard.loading import Frames
 from bench.leaderboard.table import Leaderboard, build
 from bench.reporting import arranged as experiments
@@ -98,6 +99,7 @@ def write(
     """As :func:`write_report`, for frames and inspections that are read already."""
     _check(formats)
     invented = inspections.sections(inspected)
+    again = [commands(table, frames) for table in leaderboard.tables]
     pictures: dict[str, bytes] = {}
     if {"html", "png"} & set(formats):
         # Imported here: the other formats need no matplotlib, which takes a second to load.
@@ -111,9 +113,9 @@ def write(
     texts: dict[str, str] = {}
     if "md" in formats:
         links = {name: f"figures/{name}" for name in pictures} if "png" in formats else {}
-        texts["leaderboard.md"] = markdown(leaderboard, links, invented)
+        texts["leaderboard.md"] = markdown(leaderboard, links, invented, again)
     if "html" in formats:
-        texts["leaderboard.html"] = html(leaderboard, pictures, invented)
+        texts["leaderboard.html"] = html(leaderboard, pictures, invented, again)
     if "tex" in formats:
         texts["leaderboard.tex"] = latex(leaderboard)
     if "csv" in formats:
