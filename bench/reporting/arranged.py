@@ -13,6 +13,7 @@ from bench.arrangement import Measure
 from bench.leaderboard.arranged import Arranged, ArrangedCell, ArrangedTable, row_headings
 from bench.leaderboard.columns import DASH, percent, points
 from bench.reporting import latex, markdown
+from bench.reporting.csv import DIGITS, without_noise
 from bench.reporting.layout import Cell
 from bench.reporting.rendering import environment
 
@@ -88,7 +89,7 @@ def to_latex(arranged: Arranged) -> str:
 
 
 def to_csv(arranged: Arranged) -> str:
-    """One line per cell at full precision: fractions, not percent. Cells in no table have table 0."""
+    """One line per cell with ten digits: fractions, not percent. Cells in no table have table 0."""
     lines = [
         _line(cell, table.number, table.training, table.comparable) for table in arranged.tables for cell in table.cells
     ]
@@ -99,7 +100,8 @@ def to_csv(arranged: Arranged) -> str:
             line[measure.note] = ours
             if measure.published:
                 line[f"published_{measure.published}"] = cell.facts.get(measure.published)
-    return str(pd.DataFrame(lines).convert_dtypes().to_csv(index=False, lineterminator="\n"))
+    frame = pd.DataFrame(lines).convert_dtypes()
+    return str(frame.to_csv(index=False, float_format=DIGITS, lineterminator="\n"))
 
 
 def _line(cell: ArrangedCell, table: int, training: Sequence[str], comparable: bool) -> dict[str, Any]:
@@ -127,7 +129,7 @@ def _line(cell: ArrangedCell, table: int, training: Sequence[str], comparable: b
         "total_ci95": None if found is None else found.total_ci95,
         "published_accuracy": None if number is None else number.accuracy,
         "published_ci95": None if number is None else number.ci95,
-        "difference": cell.difference if comparable else None,
+        "difference": without_noise(cell.difference) if comparable and cell.difference is not None else None,
     }
 
 

@@ -1,4 +1,4 @@
-"""The report as tidy CSV at full precision: accuracies and differences are fractions, not percent."""
+"""The report as tidy CSV: accuracies and differences are fractions, not percent, with ten digits."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ SCORE_FIELDS = (
     *("behind_best", "behind_low", "behind_high", "p", "p_holm", "covers_seeds"),
     *("published_table", "published_accuracy", "published_ci95"),
 )
+DIGITS = "%.10g"
+"""What further digits say depends on the machine and on the versions of its libraries."""
+DECIMALS = 12
 RUN_FIELDS = ("dataset", "method", "budget", "variant", "seed", "status", "reason", "folder")
 
 
@@ -45,8 +48,13 @@ def runs(frames: Frames) -> str:
     return _text(ordered[list(RUN_FIELDS)])
 
 
+def without_noise(difference: float) -> float:
+    """A difference near 0 has its first digits from the last ones of what it is between."""
+    return round(difference, DECIMALS)
+
+
 def _text(frame: pd.DataFrame) -> str:
-    return str(frame.to_csv(index=False, lineterminator="\n"))
+    return str(frame.to_csv(index=False, float_format=DIGITS, lineterminator="\n"))
 
 
 def _line(table: Table, row: Row, shot: int, score: Score) -> dict[str, Any]:
@@ -78,9 +86,9 @@ def _line(table: Table, row: Row, shot: int, score: Score) -> dict[str, Any]:
         "seed_sd": found.seed_sd,
         "total_ci95": found.total_ci95,
         "standing": score.standing,
-        "behind_best": None if behind is None else behind.mean,
-        "behind_low": None if behind is None else behind.low,
-        "behind_high": None if behind is None else behind.high,
+        "behind_best": None if behind is None else without_noise(behind.mean),
+        "behind_low": None if behind is None else without_noise(behind.low),
+        "behind_high": None if behind is None else without_noise(behind.high),
         "p": None if behind is None else behind.p,
         "p_holm": score.p_holm,
         "covers_seeds": None if behind is None else behind.covers_seeds,
