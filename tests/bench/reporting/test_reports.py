@@ -117,6 +117,26 @@ def test_every_run_and_every_fact_is_told(example, reports, name):
     assert f"{100 * found.mean:.2f}" in text
 
 
+def test_what_makes_the_runs_again_is_said_to_people(reports):
+    for name, lines in (("leaderboard.md", r"```sh\n(.*?)\n```"), ("leaderboard.html", r"<pre>(.*?)</pre>")):
+        text = (reports / name).read_text()
+        found = re.findall(rf"To make these runs again.*?{lines}", text, re.S)
+        assert len(found) == 2
+        (several,) = (block.splitlines() for block in found if "alpha-one" in block)
+        assert (
+            "--methods alpha-two,alpha-one,beta,gamma,ceiling-one --shots 1,5 --seeds 0,1,2 --budget quick"
+            in several[1]
+        )
+        assert any("--methods beta --shots 1,5 --seeds 0 --budget long" in line for line in several)
+    for name in ("leaderboard.tex", "leaderboard.csv", "runs.csv"):
+        assert "bench run" not in (reports / name).read_text()
+
+
+def test_a_block_of_code_cannot_be_left():
+    assert markdown.fence(["bench run"]) == "```"
+    assert markdown.fence(["a `b`", "c ````"]) == "`````"
+
+
 def test_html_is_one_file_that_works_offline(reports):
     text = (reports / "leaderboard.html").read_text()
     page = Page(text)
