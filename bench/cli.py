@@ -432,6 +432,13 @@ def report(
     experiment: Annotated[
         str | None, typer.Option(help="Only this table or figure of a paper, from 'bench list experiments'.")
     ] = None,
+    records: Annotated[
+        bool,
+        typer.Option(
+            "--records",
+            help="Also keep what the report rests on in OUT/records: small, without weights and paths.",
+        ),
+    ] = False,
 ) -> None:
     """Write the leaderboard of all finished runs: tables with intervals, seed spread and ties, and figures.
 
@@ -444,11 +451,13 @@ def report(
       bench report --runs runs --out reports/omniglot --format md,html
 
       bench report --experiment table7
+
+      bench report --runs runs --out reports/omniglot --records
     """
     from bench.reporting.report import write_report
 
     formats = [part.strip() for part in format.split(",") if part.strip()]
-    for path in write_report(runs, out, formats, experiment):
+    for path in write_report(runs, out, formats, experiment, records):
         _console().print(str(path), markup=False, soft_wrap=True)
 
 

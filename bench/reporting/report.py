@@ -27,17 +27,27 @@ FORMATS = ("md", "html", "tex", "csv", "png")
 
 
 def write_report(
-    outs: Path | Sequence[Path], reports: Path, formats: Collection[str] = FORMATS, experiment: str | None = None
+    outs: Path | Sequence[Path],
+    reports: Path,
+    formats: Collection[str] = FORMATS,
+    experiment: str | None = None,
+    records: bool = False,
 ) -> list[Path]:
     """Write the leaderboard of all runs below ``outs`` to the folder ``reports``; returns the files.
 
     ``leaderboard.md``, ``.html`` (one file with its figures inside), ``.tex`` and ``.csv``, ``runs.csv``,
     ``inspections.csv`` where something was inspected and, for ``png``, ``figures/``; beside them the same for every
     experiment of which there are runs, under its name and in the arrangement of its paper. ``experiment``: only that
-    one, on whatever dataset it was run.
+    one, on whatever dataset it was run. ``records``: also write ``records/`` (see
+    :mod:`bench.reporting.keeping`), and make the report from these records and nothing else.
     Raises BenchError for an unknown format, where no run is finished, and where the folder cannot be written to.
     """
     _check(formats)
+    if records:
+        from bench.reporting.keeping import kept
+
+        with kept(outs, reports / "records", experiment) as folder:
+            return [*write_report(folder, reports, formats, experiment), reports / "records"]
     frames = loading.load(outs)
     if experiment is not None:
         name = experiment.removeprefix("experiment/")
