@@ -32,6 +32,9 @@ from bench.leaderboard.loading import Frames
 
 KEPT = ("run.json", "tasks.parquet", "train.parquet", "samples.npy", INSPECTION)
 
+RESULTS = ("failed", "diverged", "out-of-memory")
+"""How a run may end that says something of the method. What was interrupted says nothing."""
+
 _FOLDERS = re.compile(r"(?<![\w.:/\\~-])(?:file://|~|[A-Za-z]:)?(?:[/\\][^\s/\\'\"`,;:()\[\]<>|]+){2,}")
 """An absolute path within a text. Not the address of a page, whose slashes follow a colon."""
 
@@ -44,6 +47,8 @@ _ENCODINGS = {
 @contextmanager
 def kept(outs: Path | Sequence[Path], folder: Path, experiment: str | None = None) -> Iterator[Path]:
     """Write the records of every finished run below ``outs`` (of those of ``experiment``) to ``folder``.
+
+    Runs that ended for a reason of their own (see RESULTS) come along: that no anchors are accepted is a result.
 
     Yields the folder where they lie for now; they replace the old ``folder`` when the block succeeds. Raises BenchError
     where no run is finished, and where ``folder`` holds the runs themselves or files that are no such records.
@@ -74,7 +79,7 @@ def _check_place(outs: Sequence[Path], folder: Path) -> None:
 
 
 def _chosen(frames: Frames, experiment: str | None) -> Any:
-    """The finished runs that a table shows."""
+    """The finished runs that a table shows, and those that ended for a reason."""
     finished = frames.finished
     shown = set(frames.evaluations["run"])
     if experiment is not None:
@@ -85,7 +90,10 @@ def _chosen(frames: Frames, experiment: str | None) -> Any:
     chosen = finished[finished["run"].isin(shown)]
     if chosen.empty:
         raise BenchError(f"no run is finished among {len(frames.runs)}, so there are no records to keep")
-    return chosen
+    if experiment is not None:
+        return chosen
+    runs = frames.runs
+    return runs[runs["run"].isin(chosen["run"]) | runs["status"].isin(RESULTS)]
 
 
 def _cells(arranged: Arranged) -> Iterator[ArrangedCell]:

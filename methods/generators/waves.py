@@ -1,6 +1,6 @@
 """A generator without training: sums of standing waves. For checks of what is built on a generator, not for results.
 
-    bench run --methods lasium-ro-object-protonet generator.callable=methods.generators.waves:decode generator.latent_dim=16
+bench run --methods lasium-ro-object-protonet generator.callable=methods.generators.waves:decode generator.latent_dim=16
 """
 
 from __future__ import annotations

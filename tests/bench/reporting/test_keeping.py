@@ -89,18 +89,22 @@ def test_it_shows_what_a_report_of_the_runs_shows(everything, tmp_path):
         if name == "leaderboard.csv" or name.endswith(".png"):
             assert kept.read_bytes() == content, name
     whole = (tmp_path / "whole" / "runs.csv").read_text().splitlines()
-    done = [line for line in whole if ",done," in line]
+    done = [line for line in whole if any(f",{status}," in line for status in ("done", *keeping.RESULTS))]
     assert (everything / "reports" / "runs.csv").read_text().splitlines()[1:] == done
     assert len(done) < len(whole) - 1
 
 
-def test_only_finished_runs_of_tables_come_along_and_little_of_each(everything):
+def test_results_come_along_and_what_was_interrupted_does_not_and_little_of_each(everything):
     records = everything / "reports" / "records"
     files = contents(records)
     assert {name.rpartition("/")[2] for name in files} <= set(keeping.KEPT)
     frames = load(everything / "runs")
-    assert set(load(records).runs["folder"]) == set(frames.finished["folder"])
-    assert not any("epsilon" in name or "/delta" in name for name in files)
+    runs = frames.runs
+    results = runs[runs["status"].isin(["done", *keeping.RESULTS])]
+    assert set(load(records).runs["folder"]) == set(results["folder"]) < set(runs["folder"])
+    assert not any("epsilon" in name for name in files)
+    for folder in set(results["folder"]) - set(frames.finished["folder"]):
+        assert [name for name in files if name.startswith(folder)] == [f"{folder}/run.json"]
     assert sum(name.endswith(FILE) for name in files) == 2
     samples = sorted(name for name in files if name.endswith("samples.npy"))
     assert {name.split("/")[1].partition(",")[0] for name in samples} == {"lasium-n-gan-maml"}
