@@ -1,6 +1,7 @@
 """A generator without training: sums of standing waves. For checks of what is built on a generator, not for results.
 
-bench run --methods lasium-ro-object-protonet generator.callable=methods.generators.waves:decode generator.latent_dim=16
+``generator.callable=methods.generators.waves:decode generator.latent_dim=16``. The text of this file is part of a run's
+name, so that every edit of it asks for a new baseline of the accuracy gate.
 """
 
 from __future__ import annotations
