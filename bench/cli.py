@@ -534,8 +534,7 @@ def check(
         of_inventions: Any = {}
         if margins_from is not None:
             known = {str(method) for method in frames.finished["method"]}
-            found = margins.of_accuracy(load(margins_from), least)
-            of_accuracy = {method: value for method, value in found.items() if method in known}
+            of_accuracy = margins.of_accuracy(load(margins_from), least, known)
             of_inventions = margins.of_inventions(read_inspections(margins_from), drift.DEFAULT_MARGIN)
         expected = drift.expected(inspections, margins=of_inventions)
         gate.write_baseline(frames, baseline, least, of_accuracy, expected)

@@ -17,6 +17,27 @@ from rich.progress import (
 )
 
 
+class Pace:
+    """How long a stage will take, at the pace since it was first heard of."""
+
+    def __init__(self) -> None:
+        self._stage = ""
+        self._before, self._began = 0, 0.0
+
+    def left(self, stage: str, done: int, total: int) -> str:
+        """``40 s left``, ``12 min left``, ``1 h 40 min left``; empty where nothing can be said."""
+        now = time.monotonic()
+        if stage != self._stage or done < self._before:
+            self._stage, self._before, self._began = stage, done, now
+        if not self._before < done < total:
+            return ""
+        seconds = (now - self._began) / (done - self._before) * (total - done)
+        if seconds < 90:
+            return f"{seconds:.0f} s left"
+        minutes = round(seconds / 60)
+        return f"{minutes} min left" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min left"
+
+
 class Reporter:
     """Shows what runs are doing, on stderr, so that what a command prints can be piped.
 
@@ -29,7 +50,7 @@ class Reporter:
         self.seconds = seconds
         self.name = ""
         self._last = ("", 0.0)
-        self._began = (0, 0.0)
+        self._pace = Pace()
         self._bar: Progress | None = None
         self._task: Any = None
         if self.console.is_terminal:
@@ -61,6 +82,7 @@ class Reporter:
         """A new run starts."""
         self.name = name
         self._last = ("", 0.0)
+        self._pace = Pace()
 
     def __call__(self, stage: str, done: int, total: int, metrics: Mapping[str, float]) -> None:
         """A ``ProgressCallback``."""
@@ -71,26 +93,14 @@ class Reporter:
                 self._task = self._bar.add_task(description, total=total or None, metrics=shown)
             self._bar.update(self._task, description=description, completed=done, total=total or None, metrics=shown)
             return
+        left = self._pace.left(stage, done, total)
         last_stage, last_time = self._last
         now = time.monotonic()
         if stage != last_stage or now - last_time >= self.seconds or (done == total and total):
             if stage == last_stage and done == total and now - last_time < 1.0:
                 return
-            if stage != last_stage or done < self._began[0]:
-                self._began = (done, now)
             self._last = (stage, now)
             where = f"{self.name}: " if self.name else ""
             count = f" {done}/{total}" if total else ""
-            self.say(
-                "  ".join(part for part in (f"  {where}{stage}{count}", shown, self._left(done, total, now)) if part)
-            )
-
-    def _left(self, done: int, total: int, now: float) -> str:
-        before, began = self._began
-        if not before < done < total:
-            return ""
-        seconds = (now - began) / (done - before) * (total - done)
-        if seconds < 90:
-            return f"{seconds:.0f} s left"
-        minutes = round(seconds / 60)
-        return f"{minutes} min left" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min left"
+            parts = (f"  {where}{stage}{count}", shown, left)
+            self.say("  ".join(part for part in parts if part))

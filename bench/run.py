@@ -33,6 +33,7 @@ from bench.errors import BenchError, Diverged
 from bench.evaluate import accuracy_and_interval, evaluate, validation_monitor
 from bench.files import replacing
 from bench.plan import PlannedRun
+from bench.progress import Pace
 from bench.records import Evaluation, MethodCard, RunRecord, Status, write_record
 from bench.seeds import Seed
 from bench.tasks import manifest as manifests
@@ -140,6 +141,7 @@ class _Execution:
         self.began = time.monotonic()
         self.show = progress
         self.logged: dict[str, int] = {}
+        self.pace = Pace()
         self.timings: dict[str, float] = {}
         self.evaluations: list[Evaluation] = []
         self.scores: list[pd.DataFrame] = []
@@ -371,10 +373,11 @@ class _Execution:
         """Forward progress, log every tenth, and keep to the time limit."""
         self.show(stage, done, total, metrics)
         tenth = 10 * done // total if total else 0
+        left = self.pace.left(stage, done, total)
         if self.logged.get(stage) != tenth:
             self.logged[stage] = tenth
             shown = " ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-            self.log(f"{stage} {done}/{total} {shown}".rstrip())
+            self.log(" ".join(part for part in (f"{stage} {done}/{total}", shown, left) if part))
         if self.job.time_limit is not None and time.monotonic() - self.began > self.job.time_limit:
             raise TimeLimit
 

@@ -213,7 +213,8 @@ def check(
                     )
                 )
     rows.sort(key=lambda r: (r.dataset, r.method, r.budget, r.shot or 0, r.manifest, r.verdict, r.reason))
-    return rows + [_judge_invention(one, drift.measured(inspections), seeds) for one in inventions]
+    invented = drift.measured(inspections)
+    return rows + [_judge_invention(one, invented, seeds) for one in inventions]
 
 
 def failed(rows: Sequence[GateRow]) -> bool:

@@ -44,3 +44,11 @@ def test_numbers_on_the_command_line_may_be_ranges():
     for bad in ("5-3", "-1", "1-", "a-b", "0-99999999"):
         with pytest.raises(BenchError, match="--seeds takes whole numbers"):
             _numbers(bad, "--seeds", "0,1,2")
+
+
+def test_a_log_says_it_too(monkeypatch):
+    pace, told = progress.Pace(), []
+    for now, done in ((0, 0), (10, 10), (20, 40)):
+        monkeypatch.setattr(progress.time, "monotonic", lambda now=now: now)
+        told.append(pace.left("fit", done, 100))
+    assert told == ["", "2 min left", "30 s left"]

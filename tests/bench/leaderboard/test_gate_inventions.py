@@ -106,7 +106,7 @@ def test_margins_come_from_the_spread_between_seeds(tmp_path):
         write_run(tmp_path, "alpha", seed=seed, shots=(1,), answers={1: np.full(200, one)})
         write_run(tmp_path, "same", seed=seed, shots=(1,), answers={1: np.full(200, 60)})
     apart = 100 * math.sqrt(2) * np.std(np.array(correct) / 75, ddof=1)
-    found = margins.of_accuracy(load(tmp_path), least=1.0)
+    found = margins.of_accuracy(load(tmp_path), 1.0, ["alpha", "same"])
     assert found["same"] == 1.0
     assert found["alpha"] % 0.5 == 0
     assert 0 <= found["alpha"] - 3 * apart < 0.5
@@ -121,7 +121,10 @@ def test_margins_are_not_taken_from_a_handful_of_seeds(tmp_path):
     for seed in range(4):
         write_run(tmp_path, "alpha", seed=seed, shots=(1,))
     with pytest.raises(BenchError, match="the margin of alpha is taken from at least 5 training seeds, not 4"):
-        margins.of_accuracy(load(tmp_path), 1.0)
+        margins.of_accuracy(load(tmp_path), 1.0, ["alpha"])
+    with pytest.raises(BenchError, match="the margin of beta is taken from at least 5 training seeds, not 0"):
+        margins.of_accuracy(load(tmp_path), 1.0, ["beta"])
+    assert margins.of_accuracy(load(tmp_path), 1.0, []) == {}, "what has no part in the baseline is left aside"
     with pytest.raises(
         BenchError, match="the margin of alpha, diversity is taken from at least 5 training seeds, not 1"
     ):
