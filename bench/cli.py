@@ -42,7 +42,7 @@ DataDir = Annotated[
     Path | None, typer.Option("--data-dir", envvar="BENCH_DATA", help="Folder with the raw data of datasets.")
 ]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(help="Settings, as Hydra overrides: method.alpha=0.4 backbone=conv4.")
+    list[str] | None, typer.Argument(help="Settings, as Hydra overrides: method.alpha=0.2,0.4 backbone=conv4.")
 ]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import importlib
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -122,6 +123,25 @@ def parse_overrides(texts: Iterable[str]) -> list[Override]:
             raise BenchError(f"{text!r}: use the flag {FLAGS[key]} {value}")
         found[key] = Override(key, f"{key}={value}")
     return list(found.values())
+
+
+def sweep(overrides: Sequence[Override]) -> list[list[Override]]:
+    """Every combination of the values of settings that are given several: ``method.alpha=0.2,0.4``, ``range(1,4)``.
+
+    BenchError for a setting in which the runs of one command cannot differ.
+    """
+    choices: list[list[Override]] = []
+    for override in overrides:
+        parsed = _hydra_override(override)
+        if not parsed.is_sweep_override():
+            choices.append([override])
+            continue
+        if override.key in UNNAMED or override.key.split(".")[0] == "dataset":
+            raise BenchError(f"{override.text!r}: {override.key} is one value for all runs of a command; give one")
+        if not (parsed.is_choice_sweep() or parsed.is_discrete_sweep()):
+            raise BenchError(f"{override.text!r} names no values; write them out, as in {override.key}=1,2")
+        choices.append([Override(override.key, f"{override.key}={one}") for one in parsed.sweep_string_iterator()])
+    return [list(chosen) for chosen in itertools.product(*choices)]
 
 
 def compose(
@@ -447,11 +467,15 @@ def check_values(key: str, values: Sequence[str], default: Any) -> None:
 
 
 def _parsed(override: Override) -> Any:
+    return _hydra_override(override).value()
+
+
+def _hydra_override(override: Override) -> Any:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
     try:
-        return OverridesParser.create().parse_override(override.text).value()
+        return OverridesParser.create().parse_override(override.text)
     except HydraException as error:
         raise BenchError(
             f"{override.text!r} cannot be read: put quotes round a value with special characters"

@@ -92,17 +92,20 @@ def run_configs(request: Request) -> list[RunConfig]:
     if request.references and experiment.get("references", True):
         chosen = {variant.name for variant, _ in rows}
         rows += [(variant, shared) for variant in catalogue.references() if variant.name not in chosen]
-    config.check_overrides(user, [variant for variant, _ in rows], dataset, budget)
+    chosen_values = config.sweep(user)
+    for values in chosen_values:
+        config.check_overrides(values, [variant for variant, _ in rows], dataset, budget)
     composed = [
         config.compose(
             variant,
             dataset,
             budget,
-            list({o.key: o for o in [*own, *user]}.values()),
+            list({o.key: o for o in [*own, *values]}.values()),
             shots=shots,
             data_dir=request.data_dir,
         )
         for variant, own in rows
+        for values in chosen_values
     ]
     return list({(one.method_name, one.dataset_name, one.budget_name): one for one in composed}.values())
 

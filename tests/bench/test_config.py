@@ -163,6 +163,10 @@ def test_unknown_methods_get_a_suggestion(text, expected):
         ({"methods": "lasium-n-object-maml"}, "needs generator.callable of your own"),
         ({"methods": "lasium-n-object-maml", "overrides": ("generator.callable=x",)}, "package.module:attribute"),
         ({"methods": "lasium-ro-file-maml", "overrides": ("generator.path=none.pt2",)}, "none.pt2 does not exist in /"),
+        ({"overrides": ("method.alpha=0.2,often",)}, "'method.alpha=often': method.alpha takes a number"),
+        ({"overrides": ("query=5,15",)}, "query is one value for all runs of a command"),
+        ({"overrides": ("dataset.size=28,32",)}, "dataset.size is one value for all runs of a command"),
+        ({"overrides": ("method.alpha=interval(0,1)",)}, "names no values; write them out, as in method.alpha=1,2"),
         ({"shots": (0,)}, "--shots takes numbers of at least 1"),
     ],
 )
@@ -238,6 +242,27 @@ def test_one_setting_written_two_ways_is_one_row():
         return run_configs(Request(methods="lasium-n-vae-maml", overrides=overrides, references=False))[0].method_name
 
     assert name("2") == name("2.0") == name("2.00") == "lasium-n-vae-maml,noise_std=2.0"
+
+
+def test_every_combination_of_several_values_is_a_run_of_its_own():
+    overrides = ("method.alpha=0.2,0.4", "learner.inner_lr=0.1,0.4", "train.query=5")
+    configs = run_configs(Request(methods="lasium-ro-vae-maml,umtra-protonet", overrides=overrides, references=False))
+    assert [one.method_name for one in configs] == [
+        "lasium-ro-vae-maml,learner.inner_lr=0.1",
+        "lasium-ro-vae-maml",
+        "lasium-ro-vae-maml,alpha=0.4,learner.inner_lr=0.1",
+        "lasium-ro-vae-maml,alpha=0.4",
+        "umtra-protonet",  # has none of the two
+    ]
+    backbones = run_configs(
+        Request(methods="umtra-maml", overrides=("backbone=conv4,conv4-valid32",), references=False)
+    )
+    assert {one.values["backbone"]["padding"] for one in backbones} == {"same", "valid"}
+    ranges = run_configs(Request(methods="umtra-maml", overrides=("train.query=range(1,4)",), references=False))
+    assert [one.values["train"]["query"] for one in ranges] == [1, 2, 3]
+    assert (
+        len(run_configs(Request(experiment="table7", methods="lasium-ro-*", overrides=("method.alpha=0.2,0.4",)))) == 12
+    )
 
 
 def test_an_experiments_settings_hold_for_methods_chosen_by_hand():
