@@ -19,6 +19,7 @@ from bench.contracts import Budget, ClusteringMethod, Context, Generator, Progre
 from bench.datasets.images import LabelledImages
 from bench.datasets.source import Dataset
 from bench.errors import BenchError
+from bench.inspection import example
 from bench.inspection.embedding import SupervisedEmbedding, supervised_embedding
 from bench.inspection.measures import agreement, frechet_distance, nearest_own, spread
 from bench.inspection.origins import CollisionCount, Origins
@@ -85,12 +86,15 @@ def _inspect_one(
         {"version": VERSION, "run": run.key, "tasks": yardstick.tasks, "ruler": yardstick.embedding.ruler.key}
     )
     path = run.folder / FILE
-    if path.exists():
-        earlier = read_inspection(path)
-        if earlier.key == key:
-            return Result(run, path, earlier)
+    earlier = read_inspection(path) if path.exists() else None
+    known = earlier if earlier is not None and earlier.key == key else None
+    if known is not None and (run.folder / example.FILE).exists():
+        return Result(run, path, known)
     subject = look(run, dataset, device, out, reporter)
     invention = subject.invention()
+    example.write_example(run.folder, invention.sampler.sample(1, invention.spec, invention.rng("inspect example")))
+    if known is not None:
+        return Result(run, path, known)
     clusters = None
     if isinstance(subject.method, ClusteringMethod):
         split = dataset.splits["train"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,10 @@ class Section:
     rows: tuple[tuple[str, ...], ...]
     lines: tuple[str, ...]
     """How to read each number, and with what it was measured."""
+    methods: tuple[tuple[str, tuple[Inspection, ...]], ...]
+    """Label -> training seeds, for the rows after the first."""
+    picture: str = ""
+    """File name of the picture of its tasks, if there is one."""
 
 
 def load(outs: Path | Sequence[Path]) -> tuple[list[Inspection], list[str]]:
@@ -55,7 +59,11 @@ def sections(inspections: Sequence[Inspection]) -> tuple[Section, ...]:
     for one in inspections:
         shape = (one.way, one.shot, one.query, one.tasks, one.frechet.images)
         tables[one.dataset, one.dataset_hash, shape, one.ruler.iterations, one.ruler.key].append(one)
-    return tuple(_section(tables[key]) for key in sorted(tables))
+    found = (_section(tables[key]) for key in sorted(tables))
+    return tuple(
+        replace(one, picture=f"invented{'' if number == 1 else f'-{number}'}.png")
+        for number, one in enumerate(found, 1)
+    )
 
 
 def csv(inspections: Sequence[Inspection]) -> str:
@@ -73,6 +81,9 @@ def _section(inspections: Sequence[Inspection]) -> Section:
     for one in _ordered(inspections):
         rows[one.method, one.title, one.budget].append(one)
     several = len({budget for _, _, budget in rows}) > 1
+    methods = tuple(
+        (title + (f" ({budget})" if several else ""), tuple(seeds)) for (_, title, budget), seeds in rows.items()
+    )
     first = inspections[0]
     clustered = any(one.clusters is not None for one in inspections)
     real: tuple[str, ...] = (
@@ -85,12 +96,10 @@ def _section(inspections: Sequence[Inspection]) -> Section:
         columns=COLUMNS + (CLUSTER_COLUMNS if clustered else ()),
         rows=(
             real + (("100.00", "1.00") if clustered else ()),
-            *(
-                _row(title + (f" ({budget})" if several else ""), seeds) + (_clusters(seeds) if clustered else ())
-                for (_, title, budget), seeds in rows.items()
-            ),
+            *(_row(label, seeds) + (_clusters(seeds) if clustered else ()) for label, seeds in methods),
         ),
         lines=_lines(inspections),
+        methods=methods,
     )
 
 

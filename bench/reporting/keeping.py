@@ -6,6 +6,7 @@
     train.parquet     the learning curve, compressed, where there is one
     samples.npy       as many images as a figure of an experiment shows, for runs that are in one
     inspect.json      where ``bench inspect`` measured this run
+    invented.npy      a task that it invented then
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ import pyarrow.parquet as pq
 from bench.arrangement import arrangement, arrangements
 from bench.errors import BenchError
 from bench.files import read_json, replacing_folder, write_json
+from bench.inspection.example import FILE as EXAMPLE
 from bench.inspection.records import FILE as INSPECTION
 from bench.inspection.records import inspection_files, read_inspection
 from bench.leaderboard import loading
 from bench.leaderboard.arranged import Arranged, ArrangedCell, arrange
 from bench.leaderboard.loading import Frames
 
-KEPT = ("run.json", "tasks.parquet", "train.parquet", "samples.npy", INSPECTION)
+KEPT = ("run.json", "tasks.parquet", "train.parquet", "samples.npy", INSPECTION, EXAMPLE)
 
 RESULTS = ("failed", "diverged", "out-of-memory")
 """How a run may end that says something of the method. What was interrupted says nothing."""
@@ -134,6 +136,8 @@ def _keep_inspections(out: Path, target: Path) -> None:
         except BenchError:  # told where the runs are; there is nothing in it to show
             continue
         write_json(target / path.relative_to(out), without_folders(read_json(path)))
+        if (path.parent / EXAMPLE).exists():
+            shutil.copyfile(path.parent / EXAMPLE, target / path.relative_to(out).parent / EXAMPLE)
 
 
 def _compress(source: Path, target: Path) -> None:

@@ -4,13 +4,14 @@ when it was made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from bench.arrangement import arrangement, arrangements
 from bench.errors import BenchError, did_you_mean
 from bench.files import replacing, write_text
+from bench.inspection.example import Example
 from bench.inspection.records import Inspection
 from bench.leaderboard import loading
 from bench.leaderboard.arranged import Arranged, arrange
@@ -60,8 +61,14 @@ def write_report(
         return write_arranged(arranged, reports, formats)
     inspected, problems = inspections.load(outs)
     leaderboard = build(frames)
+    examples: Mapping[str, Example] = {}
+    if {"html", "png"} & set(formats):
+        from bench.reporting import invented
+
+        examples, damaged = invented.load(outs)
+        problems += damaged
     leaderboard = replace(leaderboard, problems=(*leaderboard.problems, *problems))
-    written = write(frames, leaderboard, reports, formats, inspected)
+    written = write(frames, leaderboard, reports, formats, inspected, examples)
     for one in arrangements():
         arranged = arrange(one, frames)
         if arranged is not None:
@@ -105,8 +112,12 @@ def write(
     reports: Path,
     formats: Collection[str] = FORMATS,
     inspected: Sequence[Inspection] = (),
+    examples: Mapping[str, Example] | None = None,
 ) -> list[Path]:
-    """As :func:`write_report`, for frames and inspections that are read already."""
+    """As :func:`write_report`, for frames and inspections that are read already.
+
+    ``examples``: key of an inspection -> a task of that method, to be drawn.
+    """
     _check(formats)
     invented = inspections.sections(inspected)
     again = [commands(table, frames) for table in leaderboard.tables]
@@ -120,6 +131,10 @@ def write(
         curves, problems = learning_curves(frames, shown)
         leaderboard = replace(leaderboard, problems=leaderboard.problems + problems)
         pictures = draw(leaderboard, curves)
+        if examples:
+            from bench.reporting.invented import draw as draw_tasks
+
+            pictures |= draw_tasks(invented, examples)
     texts: dict[str, str] = {}
     if "md" in formats:
         links = {name: f"figures/{name}" for name in pictures} if "png" in formats else {}

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 
+import numpy as np
 import pandas as pd
 import pytest
 from commands import TINY, TINY_VAE, scores
@@ -254,6 +255,13 @@ def test_inspect_measures_what_methods_invent(bench):
     before = {path: path.stat().st_mtime_ns for path in files.values()}
     assert bench(*request).stdout == first.stdout
     assert {path: path.stat().st_mtime_ns for path in before} == before, "what is there is not measured again"
+    shown = {path.parent: np.load(path.parent / "invented.npy") for path in before}
+    assert {images.shape for images in shown.values()} == {(5, 6, 1, 28, 28)}
+    lost = min(shown)
+    (lost / "invented.npy").unlink()
+    assert bench(*request).stdout == first.stdout
+    assert np.array_equal(np.load(lost / "invented.npy"), shown[lost])
+    assert {path: path.stat().st_mtime_ns for path in before} == before, "a picture alone is only drawn again"
 
 
 def test_one_method_that_cannot_be_inspected_stops_no_other(bench):

@@ -4,14 +4,29 @@ import dataclasses
 import io
 import re
 
+import matplotlib.image as plt
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 from rich.console import Console
 from scipy.stats import binomtest
 from synthetic_runs import write_run
 from test_reports import NASTY, Page
 
-from bench.inspection.records import Clusters, Collisions, Frechet, Inspection, Ruler, Space, write_inspection
+from bench.contracts import Tasks
+from bench.inspection.example import write_example
+from bench.inspection.records import (
+    Clusters,
+    Collisions,
+    Frechet,
+    Inspection,
+    Ruler,
+    Space,
+    inspection_files,
+    write_inspection,
+)
+from bench.reporting import invented
 from bench.reporting.inspections import HEADING, load, sections
 from bench.reporting.report import write_report
 from bench.reporting.terminal import inspection_table
@@ -41,6 +56,14 @@ FOUND = Inspection(
 def write(out, *inspections):
     for one in inspections:
         write_inspection(out / one.dataset / re.sub(r"\W", "_", one.method) / f"{one.seed}-{one.key[:8]}", one)
+
+
+def keep_task(out):
+    """A task beside every inspection below ``out``."""
+    for number, path in enumerate(inspection_files(out)):
+        rng = torch.Generator().manual_seed(number)
+        images = torch.rand(1, 5, 6, 1, 28, 28, generator=rng)
+        write_example(path.parent, Tasks(images[:, :, :1], images[:, :, 1:]))
 
 
 @pytest.fixture
@@ -151,6 +174,52 @@ def test_a_damaged_inspection_is_told_and_hides_nothing(runs, tmp_path):
     text = (tmp_path / "reports" / "leaderboard.md").read_text()
     assert "inspect.json is damaged" in text.replace("\\", "")
     assert "1 damaged file" in text
+    assert "GAMMA" in text
+
+
+def test_a_picture_shows_a_task_of_each_method(runs, tmp_path):
+    write_report(runs, tmp_path / "without", ["md", "html", "png"])
+    assert not (tmp_path / "without/figures/invented.png").exists()
+    keep_task(runs)
+    (section,) = sections(load(runs)[0])
+    examples, problems = invented.load(runs)
+    assert (len(examples), problems) == (1, []), "four inspections, all of one key"
+    (picture,) = invented.draw([section], examples).values()
+    assert picture == invented.draw([section], invented.load(runs)[0])["invented.png"], "the same input, the same bytes"
+    write_report(runs, tmp_path / "with", ["md", "html", "png"])
+    assert (tmp_path / "with/figures/invented.png").read_bytes() == picture
+    assert "](figures/invented.png)" in (tmp_path / "with/leaderboard.md").read_text()
+    page, before = ((tmp_path / name / "leaderboard.html").read_text() for name in ("with", "without"))
+    assert page.count("<img") == before.count("<img") + 1
+
+
+def test_every_panel_has_the_images_of_its_method():
+    """Each method's first pixels, read back from the picture: panels are not mixed up."""
+    shades = {"a" * 64: 40, "b" * 64: 90, "c" * 64: 160, "d" * 64: 220}
+    found = [
+        dataclasses.replace(FOUND, key=key, method=key[0], title=key[0].upper(), query=1 + number)
+        for number, key in enumerate(shades)
+    ]
+    (section,) = sections([dataclasses.replace(one, query=5) for one in found])
+    examples = {key: np.full((5, 6, 1, 28, 28), shade, np.uint8) for key, shade in shades.items()}
+    pixels = plt.imread(io.BytesIO(invented.draw([section], examples)["invented.png"]))[..., :3]
+    grey = np.round(255 * pixels[(np.ptp(pixels, axis=2) < 0.01)][:, 0]).astype(int)
+    counts = {shade: (grey == shade).sum() for shade in shades.values()}
+    assert min(counts.values()) > 0.9 * max(counts.values()) > 10_000
+    middles = [np.argwhere((np.abs(255 * pixels[..., 0] - shade) < 1).astype(bool)).mean(0) for shade in counts]
+    (first, second, third, fourth) = middles
+    assert first[1] < second[1] < third[1], "from left to right"
+    assert fourth[0] > first[0] + 100
+    assert abs(fourth[1] - first[1]) < 5, "and then the next line"
+
+
+def test_a_damaged_task_is_told_and_hides_nothing(runs, tmp_path):
+    keep_task(runs)
+    path = next(runs.glob("*/beta/*/invented.npy"))
+    path.write_bytes(b"no array")
+    write_report(runs, tmp_path / "reports", ["md", "png"])
+    text = (tmp_path / "reports" / "leaderboard.md").read_text()
+    assert "invented.npy is damaged" in text.replace("\\", "")
     assert "GAMMA" in text
 
 

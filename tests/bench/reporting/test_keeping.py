@@ -11,7 +11,7 @@ import pytest
 from arranged_runs import write_cell
 from synthetic_runs import write_example, write_run
 from test_arranged_reports import write_figure_5, write_table_7
-from test_inspections import FOUND, write
+from test_inspections import FOUND, keep_task, write
 from test_reports import contents
 
 from bench.errors import BenchError
@@ -63,6 +63,7 @@ def everything(tmp_path_factory):
     unseen = next(path for path in runs.glob("omniglot/lasium-ro-gan-maml,*/*"))
     np.save(unseen / "samples.npy", np.zeros((16, 1, 28, 28), dtype=np.uint8))
     write(runs, FOUND, dataclasses.replace(FOUND, seed=1))
+    keep_task(runs)
     written = write_report(runs, folder / "reports", records=True)
     assert written[-1] == folder / "reports" / "records"
     return folder
@@ -74,7 +75,9 @@ def report_only(folder):
 
 def test_the_report_comes_from_the_records_byte_for_byte(everything, tmp_path):
     reports = report_only(everything / "reports")
-    assert {"leaderboard.md", "inspections.csv", "table7.html", "figures/figure5.png"} <= set(reports)
+    assert {"leaderboard.md", "inspections.csv", "table7.html", "figures/figure5.png", "figures/invented.png"} <= set(
+        reports
+    )
     shutil.copytree(everything / "reports" / "records", tmp_path / "elsewhere")
     write_report(tmp_path / "elsewhere", tmp_path / "again")
     assert contents(tmp_path / "again") == reports
