@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -45,6 +46,8 @@ class ArtifactStore:
         self.root = root
         self.used: dict[str, Artifact] = {}
         """What was handed out, by key: a run writes down what it rests on."""
+        self.seconds = 0.0
+        """Spent here until what was asked for was trained, by this process or by another."""
 
     def path(self, kind: str, recipe: Mapping[str, Any]) -> Path:
         """Where this artifact is, or will be."""
@@ -108,6 +111,7 @@ class ArtifactStore:
     ) -> Artifact:
         path = self.path(kind, recipe)
         if not path.exists():
+            began = time.monotonic()
             try:
                 self.root.mkdir(parents=True, exist_ok=True)
                 lock = FileLock(path.with_suffix(".lock"))
@@ -119,6 +123,8 @@ class ArtifactStore:
                         partial.unlink(missing_ok=True)
             except OSError as error:
                 raise BenchError(f"cannot write to {self.root}: {error.strerror or error}") from error
+            finally:
+                self.seconds += time.monotonic() - began
         tensors, meta = load_tensors(path)
         if meta.get("recipe") != json.loads(json.dumps(dict(recipe))):
             raise BenchError(f"{path} was made by another recipe than its name says; delete it and run again")

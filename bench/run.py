@@ -221,7 +221,7 @@ class _Execution:
         began = time.monotonic()
         learner = method.fit(images, spec, context)
         self.transductive = learner.transductive
-        self._note_training(context, time.monotonic() - began)
+        self._note_training(context, max(0.0, time.monotonic() - began - self.store.seconds))
         self._keep_samples(method, images, context)
         del images
         for path in paths:
@@ -299,7 +299,10 @@ class _Execution:
         self.log(f"{spec}: {100 * accuracy:.2f} ± {100 * interval:.2f} in {seconds:.1f} s")
 
     def _note_training(self, context: Context, seconds: float) -> None:
-        """Training times survive interruptions: they are read back from the checkpoints, not from this process."""
+        """Training times survive interruptions: they are read back from the checkpoints, not from this process.
+
+        seconds: what this process spent on the method itself, for a method that has no checkpoint.
+        """
         tensors, meta = context.checkpoint.load() or ({}, {})
         curves = []
         self.timings["fit"] = float(meta.get("seconds", seconds))

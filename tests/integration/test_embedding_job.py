@@ -20,5 +20,9 @@ def test_the_family_runs_its_headline_and_neighbours_of_pixels_are_the_reference
     assert list(cluster["notes"]["artifacts"]) == ["encoder-acai", "encoder-kmeans"]
     assert sum(name.split(",")[0].endswith("-acai") for name in records) == 4
     assert cluster["timings"]["encoder"] > 0
+    trained = max(records.values(), key=lambda record: record["timings"]["total"])
+    parts = {name: seconds for name, seconds in trained["timings"].items() if name != "total"}
+    assert {"encoder", "fit", "evaluate"} <= set(parts)
+    assert sum(parts.values()) <= trained["timings"]["total"], "no part of a training is counted twice"
     found = scores(bench.out)
     assert (found["embedding-knn-pixels"]["correct"] == found["pixels"]["correct"]).all()
