@@ -21,9 +21,23 @@ pytestmark = [
 ]
 
 
-def test_a_thousand_tasks_use_each_of_the_323_characters_and_nest_across_shots(tmp_path_factory, tmp_path):
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
     assert FOLDER
-    dataset = prepare(Omniglot(data_dir=FOLDER), tmp_path_factory.getbasetemp() / "prepared")
+    return prepare(Omniglot(data_dir=FOLDER), tmp_path_factory.getbasetemp() / "prepared")
+
+
+def test_no_image_of_a_split_is_in_another(dataset):
+    """Nothing leaks through the pixels, however the files are called."""
+    images = {name: {image.tobytes() for image in np.asarray(split.pixels)} for name, split in dataset.splits.items()}
+    assert set(images) == {"train", "val", "test"}
+    assert min(len(found) for found in images.values()) > 1900
+    assert not images["train"] & images["val"]
+    assert not images["train"] & images["test"]
+    assert not images["val"] & images["test"]
+
+
+def test_a_thousand_tasks_use_each_of_the_323_characters_and_nest_across_shots(dataset, tmp_path):
     one, five = (draw(dataset, "test", TaskSpec(5, shot, 15), 1000, 0) for shot in (1, 5))
     for manifest in (one, five):
         manifest.save(tmp_path / "tasks.parquet")
