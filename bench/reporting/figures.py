@@ -18,6 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullFormatter
 
 from bench.leaderboard.table import GROUPS, Leaderboard, Row, Table
 from bench.reporting.curves import Curve, Curves
@@ -69,7 +70,8 @@ def intervals(table: Table) -> bytes:
     rows = table.rows[::-1]
     labels = _labels(table, rows)
     colours = dict(zip(GROUPS, sns.color_palette("colorblind", len(GROUPS)).as_hex()))
-    figure, axes = _panels(len(table.shots), 0.25 * len(rows) + 0.2, left=_inches(labels) + 0.2, bottom=0.85)
+    bottom = 0.85 if len(table.budgets) == 1 else 1.05
+    figure, axes = _panels(len(table.shots), 0.25 * len(rows) + 0.2, left=_inches(labels) + 0.2, bottom=bottom)
     for axis, shot in zip(axes, table.shots):
         shown = [(y, row, row.scores[shot].estimate) for y, row in enumerate(rows) if shot in row.scores]
         for y, row, found in shown:
@@ -99,6 +101,7 @@ def intervals(table: Table) -> bytes:
         "95 % over tasks and seeds": Line2D([], [], color=GREY, linewidth=1.1),
         "one seed": Line2D([], [], color=GREY, marker="o", markersize=3.5, markerfacecolor="none", linewidth=0),
     }
+    _note_budget(figure, table, 0.01, 0.35 / figure.get_figheight())
     columns = 3 if len(axes) == 1 else len(keys)
     figure.legend(keys.values(), keys, loc="lower center", ncols=columns, frameon=False, fontsize=8)
     return png(figure)
@@ -128,7 +131,8 @@ def learning(table: Table, curves: Curves) -> bytes | None:
         for i, (label, colour) in enumerate(zip(drawn, sns.color_palette("husl", len(drawn)).as_hex()))
     }
     height = max(2.6, 0.17 * len(drawn))
-    figure, axes = _panels(len(panels), height, left=0.6, bottom=0.5, right=_inches(drawn) + 0.6, gap=0.55)
+    bottom = 0.5 if len(table.budgets) == 1 else 0.7
+    figure, axes = _panels(len(panels), height, left=0.6, bottom=bottom, right=_inches(drawn) + 0.6, gap=0.55)
     for axis, name in zip(axes, panels):
         for label, (step, value) in lines[name]:
             axis.plot(step, 100 * value if name == "validation" else value, **looks[label])
@@ -137,8 +141,12 @@ def learning(table: Table, curves: Curves) -> bytes | None:
         values = np.concatenate([value for _, (_, value) in lines[name]])
         if name == "loss" and values.min() > 0 and values.max() > 30 * values.min():
             axis.set_yscale("log")
+            # Matplotlib's own labels are in the mark-up of formulas, which is off here.
+            axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            axis.yaxis.set_minor_formatter(NullFormatter())
     handles = [Line2D([], [], **looks[label]) for label in drawn]
     figure.legend(handles, drawn, loc="upper right", frameon=False, fontsize=8)
+    _note_budget(figure, table, 0.01, 0.02)
     return png(figure)
 
 
@@ -153,11 +161,35 @@ def _mean(curves: Sequence[Curve]) -> Curve | None:
 
 def _labels(table: Table, rows: Sequence[Row]) -> list[str]:
     """Distinct names for the rows."""
-    several = len(table.budgets) > 1
-    names = [row.label + (f" ({row.budget})" if several else "") for row in rows]
+    usual = _usual_budget(table)
+    names = [row.label + ("" if row.budget == usual else f" ({_beside(row.budget, usual)})") for row in rows]
     names = [name if names.count(name) == 1 else f"{name} ({row.method})" for name, row in zip(names, rows)]
     names = [name if len(name) <= LETTERS else f"{name[: LETTERS - 1]}…" for name in names]
     return [name if names.count(name) == 1 else f"{i + 1}: {name}" for i, name in enumerate(names)]
+
+
+def _usual_budget(table: Table) -> str:
+    """That of most rows; of several, the first in the table's order."""
+    budgets = [row.budget for row in table.rows]
+    return max(budgets, key=budgets.count)
+
+
+def _beside(budget: str, usual: str) -> str:
+    """What a budget changes in the usual one, where it has all of its settings; else the whole of it."""
+    name, _, settings = budget.partition(",")
+    usual_name, _, usual_settings = usual.partition(",")
+    given, known = settings.split(","), usual_settings.split(",")
+    keys = {text.partition("=")[0] for text in given}
+    if name != usual_name or not keys.issuperset(text.partition("=")[0] for text in known):
+        return budget
+    return ",".join(text for text in given if text not in known)
+
+
+def _note_budget(figure: Figure, table: Table, x: float, y: float) -> None:
+    """Says, where rows of several budgets are drawn, which one those have that name none."""
+    if len(table.budgets) > 1:
+        text = f"Budget, where none is named: {_usual_budget(table)}"
+        figure.text(x, y, text, fontsize=8, color=GREY, ha="left", va="bottom")
 
 
 def _inches(labels: Sequence[str]) -> float:
