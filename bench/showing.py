@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
-from torch import Tensor
 
-from bench.contracts import Tasks
 from bench.errors import BenchError
 from bench.files import replacing
+
+if TYPE_CHECKING:  # reports draw with these functions, and do without PyTorch
+    from torch import Tensor
+
+    from bench.contracts import Tasks
 
 Colour = tuple[float, float, float]
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional
 
-from bench.contracts import Tasks
 from bench.errors import BenchError
 from bench.files import replacing
+
+if TYPE_CHECKING:  # reports read these files, and do without PyTorch
+    from bench.contracts import Tasks
 
 FILE = "invented.npy"
 
@@ -25,10 +25,9 @@ Example = NDArray[np.uint8]
 
 def example(tasks: Tasks) -> Example:
     """The first of ``tasks``, with at most MOST of each kind."""
-    support, query = tasks.support[0, :MOST, :MOST], tasks.query[0, :MOST, :MOST]
-    images = _shrunk(torch.cat([support, query], dim=1))
-    found: Example = (255 * images).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
-    return found
+    kinds = [part[0, :MOST, :MOST].detach().cpu().numpy() for part in (tasks.support, tasks.query)]
+    images = _shrunk(np.concatenate(kinds, axis=1))
+    return np.clip(np.round(255 * images), 0, 255).astype(np.uint8)
 
 
 def write_example(folder: Path, tasks: Tasks) -> None:
@@ -50,9 +49,11 @@ def read_example(path: Path) -> Example:
     return found
 
 
-def _shrunk(images: Tensor) -> Tensor:
+def _shrunk(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Means of whole blocks; what is left over at the right and below goes."""
     factor = -(-max(images.shape[-2:]) // SIDE)
-    if factor == 1:
-        return images
-    flat = functional.avg_pool2d(images.flatten(0, 1), factor, ceil_mode=True)
-    return flat.view(*images.shape[:2], *flat.shape[1:])
+    height, width = (side // factor for side in images.shape[-2:])
+    whole = images[..., : height * factor, : width * factor]
+    blocks = whole.reshape(*images.shape[:-2], height, factor, width, factor)
+    found: NDArray[np.float32] = blocks.mean(axis=(-3, -1))
+    return found

@@ -434,6 +434,7 @@ def _told(arrangement: Arrangement, answered: Sequence[tuple[Cell, Answer]]) -> 
                 "" if planned in (None, there) else f" instead of {planned}"
             )
     for _, answer in answered:
+        told |= {f"dataset.{key}": f"dataset.{key}={value}" for key, value in changes(answer.facts["dataset"]).items()}
         for name, value in changes(answer.name).items():
             if answer.facts.get(name) == value:
                 told[name] = f"{name}={value}"

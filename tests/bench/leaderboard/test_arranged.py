@@ -200,3 +200,17 @@ def test_points_that_the_paper_has_not_get_a_row_in_order(tmp_path):
     assert cell(table, "25").printed is None
     assert cell(table, "0").printed.accuracy == pytest.approx(0.5195)
     assert "epochs" not in " ".join(table.training)
+
+
+def test_a_changed_dataset_is_another_training_and_says_so(tmp_path):
+    for name in ("lasium-n-gan-maml", "lasium-ro-gan-maml"):
+        write_cell(tmp_path, name)
+        write_cell(tmp_path, name, 0.6, dataset="omniglot,invert=False")
+    write_cell(tmp_path, "lasium-oc-gan-maml,query_shift=0", 0.5, dataset="omniglot,invert=False", query_shift=0)
+    found = arranged(tmp_path)
+    told = {round(cell(t, "N, σ² = 0.5", "GAN-MAML").answer.estimate.mean, 1): t.training for t in found.tables}
+    assert set(told) == {0.8, 0.6}
+    assert "dataset.invert=False" in told[0.6]
+    assert not any("invert" in phrase for phrase in told[0.8])
+    ((_, training),) = found.singles
+    assert {"dataset.invert=False", "query_shift=0"} <= set(training)
