@@ -92,15 +92,20 @@ def _inspect_one(
         return Result(run, path, known)
     subject = look(run, dataset, device, out, reporter)
     invention = subject.invention()
-    example.write_example(run.folder, invention.sampler.sample(1, invention.spec, invention.rng("inspect example")))
     if known is not None:
+        _keep_example(run, invention)
         return Result(run, path, known)
     clusters = None
     if isinstance(subject.method, ClusteringMethod):
         split = dataset.splits["train"]
         clusters = cluster_agreement(subject.clusterings().numpy(), split.class_ids[split.unlabelled_order()])
     inspection = yardstick.inspect(invention, key, dataset.content_hash, reporter, clusters)
+    _keep_example(run, invention)  # after the measuring, which refuses what is no picture
     return Result(run, write_inspection(run.folder, inspection), inspection)
+
+
+def _keep_example(run: PlannedRun, invention: Invention) -> None:
+    example.write_example(run.folder, invention.sampler.sample(1, invention.spec, invention.rng("inspect example")))
 
 
 def cluster_agreement(labels: NDArray[np.int64], classes: NDArray[np.int64]) -> Clusters:
