@@ -32,6 +32,7 @@ from bench.embeddings import Pool
 from bench.errors import BenchError, Diverged
 from bench.evaluate import accuracy_and_interval, evaluate, validation_monitor
 from bench.files import replacing
+from bench.interrupts import Interrupts
 from bench.plan import PlannedRun
 from bench.progress import Pace
 from bench.records import Evaluation, MethodCard, RunRecord, Status, write_record
@@ -153,6 +154,7 @@ class _Execution:
         self.device = torch.device("cpu")
         self.store = ArtifactStore(job.artifacts)
         self.pool: Pool | None = None
+        self.interrupts = Interrupts()
 
     def finish(self) -> RunRecord:
         """Run, and turn every way a run can end into a status with a reason."""
@@ -163,16 +165,20 @@ class _Execution:
             if set(wanted) <= have:
                 return earlier
             wanted = {sha: path for sha, path in wanted.items() if sha not in have}
-        self.log(f"start {self.run.name} seed {self.run.seed} key {self.run.key}")
+        with self.interrupts:
+            return self._finish(earlier, list(wanted.values()))
+
+    def _finish(self, earlier: RunRecord | None, wanted: Sequence[Path]) -> RunRecord:
         status: Status = "done"
         reason: str | None = None
-        interrupt: KeyboardInterrupt | None = None
         try:
+            self.log(f"start {self.run.name} seed {self.run.seed} key {self.run.key}")
             if earlier is not None and earlier.done:
                 self._keep(earlier)
-            self._train_and_answer(list(wanted.values()))
-        except KeyboardInterrupt as error:
-            status, reason, interrupt = "interrupted", "stopped by the user; run again to go on", error
+            self._train_and_answer(wanted)
+        except KeyboardInterrupt:
+            self.interrupts.asked = True
+            status = "interrupted"
         except TimeLimit:
             status, reason = "timeout", f"stopped after {self.job.time_limit:g} s; run again to go on"
         except Diverged as error:
@@ -186,14 +192,16 @@ class _Execution:
             else:
                 first = (str(error).splitlines() or [""])[0]
                 status, reason = "failed", f"{type(error).__name__}: {first} (traceback in log.txt)"
+        if self.interrupts.asked and status != "done":
+            status, reason = "interrupted", "stopped by the user; run again to go on"
         self.timings["total"] = self.timings.get("total", 0.0) + time.monotonic() - self.began
         record = self._record(status, reason)
         # A failed extra evaluation must not take away the results that are there.
         if earlier is None or not earlier.done or status == "done":
             self._write(record)
         self.log(f"end {status} {reason or ''}".rstrip())
-        if interrupt is not None:
-            raise interrupt
+        if self.interrupts.asked:
+            raise KeyboardInterrupt
         return record
 
     def _train_and_answer(self, paths: Sequence[Path]) -> None:
@@ -373,7 +381,9 @@ class _Execution:
                 path.unlink(missing_ok=True)
 
     def progress(self, stage: str, done: int, total: int, metrics: Mapping[str, float]) -> None:
-        """Forward progress, log every tenth, and keep to the time limit."""
+        """Forward progress, log every tenth, and keep to the time limit. Raises an interrupt that a library caught."""
+        if self.interrupts.asked:
+            raise KeyboardInterrupt
         self.show(stage, done, total, metrics)
         tenth = 10 * done // total if total else 0
         left = self.pace.left(stage, done, total)

@@ -175,8 +175,9 @@ def test_ctrl_c_stops_runs_side_by_side(bench):
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, out + err
     assert "Traceback" not in out + err
-    statuses = [json.loads(path.read_text())["status"] for path in bench.out.glob("*/*/*/run.json")]
-    assert statuses == ["interrupted", "interrupted"]
+    records = [json.loads(path.read_text()) for path in bench.out.glob("*/*/*/run.json")]
+    ends = [(record["status"], record["reason"]) for record in records]
+    assert ends == [("interrupted", "stopped by the user; run again to go on")] * 2
 
 
 def test_two_commands_on_one_folder_share_the_work(bench):
