@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
 
 from bench.errors import BenchError
 from bench.inspection.records import Inspection, Space, inspection_files, read_inspection
@@ -132,6 +131,8 @@ def _clusters(seeds: Sequence[Inspection]) -> tuple[str, str]:
 
 def _collisions(seeds: Sequence[Inspection]) -> str:
     """Tasks of all seeds together, and Wilson's 95 % interval, which is also right near 0."""
+    from scipy.stats import binomtest  # takes a second to import, which a run and most reports need not wait for
+
     found = [one.collisions for one in seeds if one.collisions is not None]
     if len(found) < len(seeds):
         return DASH

@@ -2,13 +2,14 @@
 
 import json
 import os
+import shutil
 import signal
 import time
 
 import numpy as np
 import pandas as pd
 import pytest
-from commands import TINY, TINY_VAE, scores
+from commands import TINY, TINY_VAE, Bench, scores
 
 FLOORS = {"chance", "pixels", "scratch", "supervised-maml", "supervised-protonet"}
 
@@ -137,34 +138,45 @@ def _wait_for(condition, process, seconds=60):
         time.sleep(0.02)
 
 
+STOPPABLE = (
+    *("run", "--methods", "lasium-n-vae-maml", "--no-references", "--budget", "smoke", *TINY),
+    *("budget.checkpoint_seconds=0.0", "budget.meta_iterations=60"),
+    *("generator.channels=8", "generator.batch_size=256"),
+)
+
+
+@pytest.fixture(scope="module")
+def whole(cache, glyphs, tmp_path_factory):
+    """The folder of a run that nothing stopped."""
+    bench = Bench(cache, tmp_path_factory.mktemp("whole"))
+    bench(*STOPPABLE)
+    return bench.out
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 @pytest.mark.parametrize("where", ["generator", "meta-training"])
-def test_a_stopped_run_goes_on_and_ends_with_the_same_scores(bench, how, where):
-    request = (
-        *("run", "--methods", "lasium-n-vae-maml", "--no-references", "--budget", "smoke", *TINY),
-        *("budget.checkpoint_seconds=0.0", "budget.meta_iterations=60"),
-        *("generator.channels=8", "generator.batch_size=256"),
-    )
-    bench(*request, "--out", "whole")
-    process = bench.start(*request, "--out", "stopped")
+def test_a_stopped_run_goes_on_and_ends_with_the_same_scores(bench, whole, how, where):
+    if where == "meta-training":
+        shutil.copytree(whole / "artifacts", bench.out / "artifacts")
+    process = bench.start(*STOPPABLE)
     pattern = "artifacts/*.partial.safetensors" if where == "generator" else "*/*/*/weights.safetensors"
-    _wait_for(lambda: list((bench.folder / "stopped").glob(pattern)), process)
+    _wait_for(lambda: list(bench.out.glob(pattern)), process)
     process.send_signal(how)
     process.communicate(timeout=60)
     assert process.returncode == (130 if how == signal.SIGINT else -signal.SIGKILL)
-    finished = list((bench.folder / "stopped").glob("*/*/*/tasks.parquet"))
+    finished = list(bench.out.glob("*/*/*/tasks.parquet"))
     assert not finished, "it was stopped too late for this test to mean anything"
     if how == signal.SIGINT:
-        record = next((bench.folder / "stopped").glob("*/*/*/run.json"))
+        record = next(bench.out.glob("*/*/*/run.json"))
         assert json.loads(record.read_text())["status"] == "interrupted"
-    bench(*request, "--out", "stopped")
-    log = next((bench.folder / "stopped").glob("*/*/*/log.txt")).read_text()
+    bench(*STOPPABLE)
+    log = next(bench.out.glob("*/*/*/log.txt")).read_text()
     begun = log.split(" start ")[-1].splitlines()[1]
     stage = "vae" if where == "generator" else "meta-train"
     assert f" {stage} " in begun
     assert f" {stage} 1/" not in begun, "it began anew instead of going on"
-    (whole,), (resumed,) = scores(bench.folder / "whole").values(), scores(bench.folder / "stopped").values()
-    pd.testing.assert_frame_equal(whole, resumed)
+    (expected,), (resumed,) = scores(whole).values(), scores(bench.out).values()
+    pd.testing.assert_frame_equal(expected, resumed)
 
 
 def test_ctrl_c_stops_runs_side_by_side(bench):
