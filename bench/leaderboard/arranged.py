@@ -466,9 +466,11 @@ def _planned(arrangement: Arrangement, key: str, config: Mapping[str, Any]) -> s
 
 
 def row_headings(table: ArrangedTable) -> list[tuple[str, list[tuple[Line, tuple[ArrangedCell, ...]]]]]:
-    """Neighbouring rows of one group under its heading."""
+    """Neighbouring rows of one group under its heading; rows without a run stand in the first table only."""
     found: list[tuple[str, list[tuple[Line, tuple[ArrangedCell, ...]]]]] = []
     for row in table.rows:
+        if table.number > 1 and all(cell.state == "not run" for cell in row):
+            continue
         line = row[0].cell.row
         if not found or found[-1][0] != line.group:
             found.append((line.group, []))

@@ -170,6 +170,8 @@ def _notes(table: ArrangedTable) -> list[str]:
         found.append(f"Cells with one training seed: {single} of {len(done)}.")
     counts = [sum(cell.state == state for cell in table.cells) for state in ("done", "failed", "not run")]
     found.append(f"{sum(counts)} cells: {counts[0]} done, {counts[1]} not finished, {counts[2]} not run.")
+    if sum(len(rows) for _, rows in row_headings(table)) < len(table.rows):
+        found.append("Rows of which nothing was run are left out here; the first table has all.")
     return found
 
 

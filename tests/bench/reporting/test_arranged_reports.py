@@ -153,6 +153,11 @@ def test_every_training_has_a_table_in_every_format(tmp_path):
     write_report(tmp_path / "runs", tmp_path / "out", experiment="table7")
     text = (tmp_path / "out" / "table7.md").read_text()
     assert text.count("\n## 1000 meta-iterations;") == 2
+    _, first, second = text.split("\n## 1000 meta-iterations;")
+    assert first.count("\n| N, σ² = ") == 3
+    assert "left out here" not in first
+    assert second.count("\n| N, σ² = ") == 1 + 1, "the row that was run, and the training that has no table"
+    assert "28 cells: 2 done, 0 not finished, 26 not run.\n- Rows of which nothing was run are left out here" in second
     assert "| N, σ² = 0.5, GAN-MAML | 1000 meta-iterations; 7 epochs of MSGAN instead of 500;" in text
     assert (tmp_path / "out" / "table7.html").read_text().count("<h2>1000 meta") == 2
     assert (tmp_path / "out" / "table7.tex").read_text().count(r"\begin{table*}") == 2
