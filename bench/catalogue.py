@@ -23,10 +23,12 @@ from bench.errors import BenchError, did_you_mean
 
 OWN_PACKAGES = ("bench", "methods", "baselines")
 
-RESERVED = ("_target_", "card", "uses", "variants", "headline", "recommend", "defaults", "own")
+RESERVED = ("_target_", "card", "uses", "variants", "headline", "recommend", "defaults", "own", "added")
 """Keys of a component's YAML that are not settings of its class.
 
 ``own`` names the setting of a component that the user must give, because it names something of theirs such as a file.
+``added`` are settings younger than the component, each with the value that does what was done before there was it: with that
+value a run keeps its key, so that records from before still count.
 """
 
 
@@ -99,6 +101,22 @@ def raw(group: str, name: str) -> dict[str, Any]:
             f"unknown {group} {name!r}.{did_you_mean(name, known)} 'bench list {group}s' shows all {len(known)}"
         )
     return read_yaml(known[name])
+
+
+def with_added(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of a record, with the settings that its components have been given since (``added``)."""
+    return {
+        group: {**_added(group, str(node["_target_"])), **node}
+        if isinstance(node, Mapping) and "_target_" in node
+        else node
+        for group, node in config.items()
+    }
+
+
+@cache
+def _added(group: str, target: str) -> Mapping[str, Any]:
+    known = (read_yaml(path) for path in options(group).values()) if group in groups() else ()
+    return next((one["added"] for one in known if one.get("_target_") == target and "added" in one), {})
 
 
 @cache

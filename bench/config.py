@@ -280,9 +280,15 @@ def resolve(target: str) -> Any:
 def component_settings(node: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """What of a component can change a result: target, settings, version, and the same of all it uses.
 
-    Of something of the user's own, such as a file, that is the content (``sha256``), not the place.
+    Of something of the user's own, such as a file, that is the content (``sha256``), not the place. A setting that was
+    added to a component counts once it has another value than the one that changes nothing.
     """
-    settings = {key: value for key, value in node.items() if key not in RESERVED and key != node.get("own")}
+    added = node.get("added", {})
+    settings = {
+        key: value
+        for key, value in node.items()
+        if key not in RESERVED and key != node.get("own") and not (key in added and value == added[key])
+    }
     settings["_target_"] = node.get("_target_")
     settings["version"] = code_version(str(node.get("_target_")))
     for group in node.get("uses", ()):

@@ -16,15 +16,15 @@ def uniform(n: int, low: float, high: float, rng: torch.Generator) -> Tensor:
     return torch.rand(n, generator=rng, device=rng.device) * (high - low) + low
 
 
-def random_shift(images: Tensor, limit: int, rng: torch.Generator) -> Tensor:
-    """Move every image by whole pixels dx, dy ~ U{-limit, …, limit}."""
+def random_shift(images: Tensor, limit: int, rng: torch.Generator, fill: float = 0.0) -> Tensor:
+    """Move every image by whole pixels dx, dy ~ U{-limit, …, limit}; what it uncovers gets the value ``fill``."""
     n = len(images)
     dx, dy = torch.randint(-limit, limit + 1, (2, n), generator=rng, device=rng.device)
-    return shift(images, dx, dy)
+    return shift(images, dx, dy, fill)
 
 
-def shift(images: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
-    """Move image b by whole pixels dx[b], dy[b] (int64 [B])."""
+def shift(images: Tensor, dx: Tensor, dy: Tensor, fill: float = 0.0) -> Tensor:
+    """Move image b by whole pixels dx[b], dy[b] (int64 [B]); what it uncovers gets the value ``fill``."""
     n, _, height, width = images.shape
     columns = torch.arange(width, device=images.device) - dx[:, None]  # [B, W], where each column comes from
     rows = torch.arange(height, device=images.device) - dy[:, None]  # [B, H]
@@ -33,7 +33,7 @@ def shift(images: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
     moved = images.permute(0, 2, 3, 1)[
         image, rows.clamp(0, height - 1)[:, :, None], columns.clamp(0, width - 1)[:, None, :]
     ]  # [B, H, W, C]
-    return (moved * inside[..., None]).permute(0, 3, 1, 2).contiguous()
+    return torch.where(inside[..., None], moved, fill).permute(0, 3, 1, 2).contiguous()
 
 
 def random_pixel_mask(images: Tensor, drop: float, rng: torch.Generator) -> Tensor:

@@ -44,7 +44,8 @@ class Lasium:
            the other classes). Where w mod N = 0 the class would meet itself: z + n instead, as the authors'
            code does.
     3. All are decoded. The first K images of a class, its anchor first, are support; the other Q are query.
-    4. Each query image moves by whole pixels dx, dy ~ U{-query_shift, …, query_shift}.
+    4. Each query image moves by whole pixels dx, dy ~ U{-query_shift, …, query_shift}; what it uncovers gets the
+       value query_fill: 0, as in the authors' code, whose Omniglot has paper at 1, so that black bars appear there.
 
     anchors: ``posterior`` takes N distinct real images, whose anchors are one sample each of their
     posteriors; the real image itself is then the class's first image (§3.1, VAE). For oc the posteriors are
@@ -71,6 +72,7 @@ class Lasium:
     eps_sq: float = 0.0
     max_retries: int = 200_000
     query_shift: int = 5
+    query_fill: float = 0.0
     anchors: str = "auto"
 
     def __post_init__(self) -> None:
@@ -83,6 +85,8 @@ class Lasium:
         for name in ("noise_std", "eps_sq", "query_shift", "max_retries"):
             if not 0 <= (value := getattr(self, name)) < math.inf:
                 raise BenchError(f"lasium: {name} must be 0 or more, not {value}")
+        if not 0 <= self.query_fill <= 1:
+            raise BenchError(f"lasium: query_fill must be between 0 and 1, not {self.query_fill}")
 
     def fit(self, images: UnlabelledImages, spec: TaskSpec, context: Context) -> Learner:
         """Meta-train on synthetic tasks. The record says how many anchor sets were rejected, also of a failure."""
@@ -168,7 +172,8 @@ class LasiumSampler:
             made = torch.cat([self.images.take(index)[:, :, None], self._decode(near)], dim=2)
         support, query = made[:, :, : spec.shot].contiguous(), made[:, :, spec.shot :].contiguous()
         if self.recipe.query_shift:
-            query = random_shift(query.flatten(0, 2), self.recipe.query_shift, rng).view_as(query)
+            recipe = self.recipe
+            query = random_shift(query.flatten(0, 2), recipe.query_shift, rng, recipe.query_fill).view_as(query)
         return Tasks(support, query)
 
     @property

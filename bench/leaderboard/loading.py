@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from bench import catalogue
 from bench.catalogue import RESERVED
 from bench.config import UNNAMED
 from bench.errors import BenchError
@@ -181,7 +182,7 @@ def _run(run: int, folder: Path, out: Path, record: RunRecord) -> dict[str, Any]
         "peak_memory_mib": float("nan") if record.peak_memory_mib is None else float(record.peak_memory_mib),
         "created": record.created,
         "artifacts": tuple(sorted(record.notes.get("artifacts", ()))),
-        "config": record.config,
+        "config": catalogue.with_added(record.config),
         "notes": record.notes,
     }
 

@@ -1,5 +1,6 @@
 """Names, overrides and types: what a user can mistype, and what the answer is."""
 
+import copy
 import hashlib
 import importlib
 import itertools
@@ -234,6 +235,18 @@ def test_only_what_can_change_a_result_changes_the_key():
     assert key("pixels") != key("pixels", budget="smoke")
     assert key(method__alpha="0.40") == key(method__alpha="0.4")
     assert key("lasium-n-vae-maml", method__noise_std="1") == key("lasium-n-vae-maml", method__noise_std="1.0")
+
+
+def test_a_setting_added_to_a_method_leaves_the_key_of_its_earlier_runs():
+    now = compose(variant("lasium-ro-vae-maml"), "glyphs", "quick", [])
+    before = copy.deepcopy(now)
+    for key in ("added", "query_fill"):
+        del before.values["method"][key]
+    assert run_key(now, "c", 0) == run_key(before, "c", 0)
+    other = compose(variant("lasium-ro-vae-maml"), "glyphs", "quick", parse_overrides(["method.query_fill=0.5"]))
+    assert run_key(other, "c", 0) != run_key(before, "c", 0)
+    assert catalogue.with_added(before.values)["method"]["query_fill"] == 0.0
+    assert catalogue.with_added(other.values)["method"]["query_fill"] == 0.5
 
 
 def test_one_setting_written_two_ways_is_one_row():

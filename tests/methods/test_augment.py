@@ -43,8 +43,11 @@ def test_whole_pixel_shift_is_the_loop_exactly_and_never_wraps(height, width, ch
     images = torch.rand(len(moves), channels, height, width, generator=rng())
     dx, dy = torch.tensor(moves).T
     moved = augment.shift(images, dx, dy)
-    for image, (x, y), result in zip(images, moves, moved, strict=True):
+    bright = augment.shift(images, dx, dy, fill=0.75)
+    for image, (x, y), result, filled in zip(images, moves, moved, bright, strict=True):
         assert np.array_equal(result.numpy(), shifted_by_loop(image.numpy(), x, y).astype(np.float32))
+        inside = shifted_by_loop(np.ones_like(image), x, y) > 0
+        assert np.array_equal(filled.numpy(), np.where(inside, result.numpy(), np.float32(0.75)))
 
 
 @settings(max_examples=25, deadline=None)

@@ -185,6 +185,16 @@ def test_n_with_a_vae_perturbs_one_posterior_sample_per_class(tmp_path):
 # ---------------------------------------------------------------- query shift
 
 
+def test_what_the_shift_uncovers_is_filled(tmp_path):
+    black = sampler_of(tmp_path, query_shift=2).sample(20, TaskSpec(5, 2, 4), rng())
+    white = sampler_of(tmp_path, query_shift=2, query_fill=1.0).sample(20, TaskSpec(5, 2, 4), rng())
+    assert torch.equal(black.support, white.support)
+    changed = black.query != white.query
+    assert changed.any()
+    assert (black.query[changed] == 0).all()
+    assert (white.query[changed] == 1).all()
+
+
 def test_only_queries_move_and_by_whole_pixels(tmp_path):
     still = sampler_of(tmp_path, query_shift=0).sample(20, TaskSpec(5, 2, 4), rng())
     moved = sampler_of(tmp_path, query_shift=2).sample(20, TaskSpec(5, 2, 4), rng())
@@ -409,6 +419,8 @@ def test_anchors_can_be_chosen(tmp_path):
         ({"noise_std": math.nan}, "noise_std must be 0 or more"),
         ({"eps_sq": math.inf}, "eps_sq must be 0 or more"),
         ({"query_shift": -1}, "query_shift must be 0 or more"),
+        ({"query_fill": 1.5}, "query_fill must be between 0 and 1, not 1.5"),
+        ({"query_fill": math.nan}, "query_fill must be between 0 and 1"),
     ],
 )
 def test_bad_settings_are_refused_in_one_sentence(settings, message):

@@ -55,6 +55,15 @@ def test_seeds_share_a_row_and_budgets_do_not(tmp_path):
     assert [row.group for row in omniglot.rows] == ["unsupervised"] * 5 + ["floor", "ceiling"]
 
 
+def test_seeds_from_before_a_setting_was_added_to_a_method_share_the_row_of_those_after_it(tmp_path):
+    before = {"method": {"_target_": "methods.lasium.Lasium", "alpha": 0.2}}
+    after = {"method": {**before["method"], "added": {"query_fill": 0.0}, "query_fill": 0.0}}
+    for seed, config in enumerate((before, after)):
+        write_run(tmp_path, "lasium-ro-vae-maml", seed=seed, config=config)
+    (row,) = only_table(tmp_path).rows
+    assert (row.seeds, row.variant) == ((0, 1), "")
+
+
 def test_ties_are_paired_tests_corrected_within_group_and_budget(tmp_path):
     write_example(tmp_path)
     table = build(load(tmp_path)).tables[1]
