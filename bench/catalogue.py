@@ -27,8 +27,8 @@ RESERVED = ("_target_", "card", "uses", "variants", "headline", "recommend", "de
 """Keys of a component's YAML that are not settings of its class.
 
 ``own`` names the setting of a component that the user must give, because it names something of theirs such as a file.
-``added`` are settings younger than the component, each with the value that does what was done before there was it: with that
-value a run keeps its key, so that records from before still count.
+``added`` are settings younger than the component, each with the value that does what was done before: with that value a
+run keeps its key, so that records from before still count.
 """
 
 
