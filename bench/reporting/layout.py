@@ -65,9 +65,14 @@ class Grid:
 def grid(table: Table, compact: bool = False) -> Grid:
     """The cells of a table. ``compact`` leaves out what narrow formats have no room for.
 
-    A column with nothing to say (a dash in every row) is left out of each.
+    A column with nothing to say (a dash in every row) is left out of each, and the budget where the headings say it.
     """
-    row_columns = [column for column in ROW_COLUMNS if column.compact or not compact]
+    several = len(table.budgets) > 1
+    row_columns = [
+        column
+        for column in ROW_COLUMNS
+        if (column.compact or not compact) and not (several and column.title == "budget")
+    ]
     scores = [score for row in table.rows for score in row.scores.values()]
     score_columns = [
         column
@@ -88,7 +93,6 @@ def grid(table: Table, compact: bool = False) -> Grid:
     blocks: dict[tuple[str, str], list[tuple[Cell, ...]]] = {}
     for row in table.rows:
         blocks.setdefault((row.group, row.budget), []).append(cells(row))
-    several = len(table.budgets) > 1
     return Grid(
         row_titles=tuple(column.title for column in row_columns),
         shots=tuple(f"{shot}-shot" for shot in table.shots),
@@ -116,7 +120,7 @@ def notes(table: Table) -> list[str]:
     if table.number > 1:
         found.append("These are other tasks than those of the table before: numbers of the two must not be compared.")
     if len(table.budgets) > 1:
-        found.append(f"Rows were trained with different budgets ({', '.join(table.budgets)}) and are ranked apart.")
+        found.append("Rows were trained with different budgets, which the headings name, and are ranked apart.")
     single = sum(len(row.seeds) == 1 for row in table.rows)
     if single:
         found.append(

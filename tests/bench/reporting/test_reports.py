@@ -117,6 +117,13 @@ def test_every_run_and_every_fact_is_told(example, reports, name):
     assert f"{100 * found.mean:.2f}" in text
 
 
+def test_a_budget_stands_in_the_headings_of_several_or_in_a_column(reports):
+    one, several = re.findall(r"^\| method \|.*?(?=\n\n)", (reports / "leaderboard.md").read_text(), re.S | re.M)
+    assert one.startswith("| method | budget | labels ")
+    assert several.startswith("| method | labels ")
+    assert "| *Unsupervised, budget long* |" in several
+
+
 def test_what_makes_the_runs_again_is_said_to_people(reports):
     for name, lines in (("leaderboard.md", r"```sh\n(.*?)\n```"), ("leaderboard.html", r"<pre>(.*?)</pre>")):
         text = (reports / name).read_text()
