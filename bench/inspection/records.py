@@ -96,10 +96,11 @@ class Ruler:
     seed: int
 
     def __str__(self) -> str:
+        shape = f"{self.way}-way {self.shot}-shot task"
+        tasks = f"one {shape}" if self.meta_batch == 1 else f"{self.meta_batch} {shape}s"
         return (
             f"{self.learner} on {self.backbone} ({self.dim} dimensions), trained by the harness with the labels of the "
-            f"meta-train classes for {self.iterations} meta-iterations of {self.meta_batch} {self.way}-way "
-            f"{self.shot}-shot tasks, seed {self.seed}"
+            f"meta-train classes for {self.iterations} meta-iterations of {tasks} each, seed {self.seed}"
         )
 
 

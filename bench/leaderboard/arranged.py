@@ -295,7 +295,8 @@ Chosen = dict[int, tuple[Answer, tuple[str, ...]]]
 def _trainings(answers: Mapping[int, list[Answer]], counts: Sequence[bool]) -> tuple[list[Chosen], list[Chosen]]:
     """Answers in as few tables as agree, the fullest first; and those that fill one cell only, if others fill more.
 
-    What agrees with several tables and holds no cell against another answer stands in each of them.
+    What agrees with several tables and holds no cell against another answer stands in each of them. Floors and ceilings
+    that fit none are single cells.
     """
     bundles: dict[Bundle, dict[int, list[Answer]]] = defaultdict(lambda: defaultdict(list))
     for i, found in answers.items():
@@ -334,8 +335,10 @@ def _trainings(answers: Mapping[int, list[Answer]], counts: Sequence[bool]) -> t
         for n, table in enumerate(tables):
             if n not in small and homes.get(key) != n and fits(key, *table) and not set(bundles[key]) & set(table[1]):
                 join(key, *table)
+                homes.setdefault(key, n)
     chosen = [{i: _choice(found) for i, found in filled.items()} for _, filled in tables]
-    return [one for n, one in enumerate(chosen) if n not in small], [chosen[n] for n in small]
+    apart = [{i: _choice(found) for i, found in bundles[key].items()} for key in ordered if key not in homes]
+    return [one for n, one in enumerate(chosen) if n not in small], [chosen[n] for n in small] + apart
 
 
 def _choice(found: Sequence[Answer]) -> tuple[Answer, tuple[str, ...]]:

@@ -181,7 +181,7 @@ def _beside(budget: str, usual: str) -> str:
     given, known = settings.split(","), usual_settings.split(",")
     keys = {text.partition("=")[0] for text in given}
     if name != usual_name or not keys.issuperset(text.partition("=")[0] for text in known):
-        return budget
+        return f"budget {budget}"
     return ",".join(text for text in given if text not in known)
 
 

@@ -20,6 +20,8 @@ HOW_TO_READ = (
     "trained models, not the methods.",
     "Bold is the highest mean of its group and budget. The mark = says tied: not significantly different "
     "from the best (paired t-test, p ≥ 0.05 after Holm's correction for all comparisons with the best).",
+    "Training is how long everything took that a row rests on, a shared generator or encoder included, where it was "
+    "trained: a machine that was slower or had other work makes it longer.",
     "Unsupervised methods, floors and ceilings are ranked apart, and so are different training budgets. A "
     "transductive method may use the other queries of its task. Published numbers come from other tasks "
     "and other trainings.",

@@ -148,14 +148,14 @@ def _apart(values: list[float], axis: Axes) -> list[float]:
 
 
 def _strip(figure: Figure, pictures: dict[float, Pictures], side: float, latents: int, whole: float) -> None:
-    """A column a value, a row a latent: ink is dark, as on paper."""
+    """A column a value, a row a latent; images as the methods see them, as in every other picture."""
     for x, (value, images) in enumerate(sorted(pictures.items())):
         for y, image in enumerate(images):
             left, bottom = LEFT + x * side, 0.05 + (latents - 1 - y) * side
             place = ((left + 0.02) / WIDTH, (bottom + 0.02) / whole, (side - 0.04) / WIDTH, (side - 0.04) / whole)
             axis = figure.add_axes(place)
             if image.ndim == 2:
-                axis.imshow(255 - image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+                axis.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             else:
                 axis.imshow(image, interpolation="nearest")
             axis.set_xticks([])

@@ -159,7 +159,7 @@ def test_the_embedding_is_trained_once_and_tells_true_classes_apart(labelled, tm
     torch.testing.assert_close(first.encode(some)[7:9], first.encode(some[7:9]))
     assert first.encode(some.view(30, 2, 5, *labelled.shape)).shape == (30, 2, 5, first.ruler.dim)
     assert (first.ruler.iterations, first.ruler.way) == (30, 20)
-    assert "30 meta-iterations of 1 20-way 1-shot tasks" in str(first.ruler)
+    assert "30 meta-iterations of one 20-way 1-shot task each" in str(first.ruler)
     real = Yardstick(labelled, first, 100, Origins(labelled))._real_tasks(TaskSpec(5, 1, 5), lambda *_: None)
     assert real.share("embedding")[0] > real.share("pixels")[0] + 0.05
 

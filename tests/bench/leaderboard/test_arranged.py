@@ -118,6 +118,18 @@ def test_another_training_of_one_cell_is_listed_apart(tmp_path):
     assert sorted(told) == [("N, σ² = 0.5", f"{n} epochs of MSGAN instead of 500") for n in (10, 20)]
 
 
+def test_another_training_of_a_ceiling_is_listed_apart(tmp_path):
+    write_cell(tmp_path, "umtra-maml", epochs=None)
+    write_cell(tmp_path, "supervised-protonet", 0.8, epochs=None, group="ceiling")
+    write_cell(tmp_path, "supervised-protonet", 0.6, iterations=30000, epochs=None, group="ceiling")
+    found = arranged(tmp_path, "table1-omniglot")
+    (table,) = found.tables
+    assert cell(table, "Supervised ProtoNets", "1-shot").answer.estimate.mean == pytest.approx(0.8, abs=0.01)
+    ((alone, training),) = found.singles
+    assert (alone.cell.row.title, training[0]) == ("Supervised ProtoNets", "30000 meta-iterations")
+    assert alone.answer.estimate.mean == pytest.approx(0.6, abs=0.01)
+
+
 def test_settings_changed_by_hand_and_other_numbers_of_tasks_are_other_trainings(tmp_path):
     for name in ("lasium-n-gan-maml", "lasium-ro-gan-maml"):
         write_cell(tmp_path, name)

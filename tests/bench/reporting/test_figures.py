@@ -16,9 +16,9 @@ USUAL = "paper,generator_epochs=10,meta_iterations=1000"
     [
         ("paper,encoder_epochs=14,generator_epochs=10,meta_iterations=1000", "encoder_epochs=14"),
         ("paper,generator_epochs=0,meta_iterations=1000", "generator_epochs=0"),
-        ("paper,meta_iterations=5000", "paper,meta_iterations=5000"),
-        ("paper", "paper"),
-        ("quick,generator_epochs=10,meta_iterations=1000", "quick,generator_epochs=10,meta_iterations=1000"),
+        ("paper,meta_iterations=5000", "budget paper,meta_iterations=5000"),
+        ("paper", "budget paper"),
+        ("quick,generator_epochs=10,meta_iterations=1000", "budget quick,generator_epochs=10,meta_iterations=1000"),
     ],
 )
 def test_a_budget_beside_the_usual_one(budget, shown):
@@ -30,7 +30,7 @@ def test_rows_of_the_usual_budget_name_none_and_a_note_says_which_it_is(tmp_path
         write_run(tmp_path, method, budget=budget, key=budget, curve=20)
     (table,) = build(load(tmp_path)).tables
     labels = figures._labels(table, table.rows)
-    assert sorted(labels) == ["ALPHA", "ALPHA (paper)", "BETA", "GAMMA (x=1)"]
+    assert sorted(labels) == ["ALPHA", "ALPHA (budget paper)", "BETA", "GAMMA (x=1)"]
     drawn = []
     monkeypatch.setattr(figures, "png", drawn.append)
     figures.intervals(table)
