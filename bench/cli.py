@@ -463,7 +463,7 @@ def report(
 
 @app.command()
 def compare(
-    a: Annotated[str, typer.Argument(help="A method as a record names it.")],
+    a: Annotated[str, typer.Argument(help="A method as a record names it; METHOD@BUDGET where it has several.")],
     b: Annotated[str, typer.Argument(help="Another one.")],
     runs: Annotated[Path, typer.Option(help="Folder of run records.")] = Path("runs"),
     dataset: DatasetOption = None,
@@ -475,6 +475,8 @@ def compare(
       bench compare lasium-ro-vae-maml umtra-maml
 
       bench compare lasium-ro-vae-maml umtra-maml --dataset omniglot
+
+      bench compare umtra-maml@paper umtra-maml@paper,meta_iterations=5000
     """
     from bench.leaderboard.compare import compare as compare_methods
     from bench.leaderboard.loading import load
