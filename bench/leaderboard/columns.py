@@ -27,6 +27,8 @@ class Column(Generic[T]):
     compact: bool = True
     """Whether narrow formats (terminal, LaTeX) show it."""
     strong: Callable[[T], bool] = lambda _: False
+    in_headings: bool = False
+    """Whether the headings say it where the rows of a table differ in it."""
 
 
 def percent(fraction: float) -> str:
@@ -112,7 +114,7 @@ def labels_seen(row: Row) -> str:
 
 ROW_COLUMNS: tuple[Column[Row], ...] = (
     Column("method", lambda row: row.label),
-    Column("budget", lambda row: row.budget),
+    Column("budget", lambda row: row.budget, in_headings=True),
     Column("labels", labels_seen),
     Column("transductive", lambda row: yes(row.transductive)),
     Column("outside data", lambda row: yes(row.outside_data), compact=False),

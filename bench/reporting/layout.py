@@ -73,7 +73,7 @@ def grid(table: Table, compact: bool = False) -> Grid:
     row_columns = [
         column
         for column in ROW_COLUMNS
-        if (column.compact or not compact) and not (several and column.title == "budget")
+        if (column.compact or not compact) and not (several and column.in_headings)
     ]
     scores = [score for row in table.rows for score in row.scores.values()]
     score_columns = [
