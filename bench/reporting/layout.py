@@ -71,9 +71,7 @@ def grid(table: Table, compact: bool = False) -> Grid:
     """
     several = len(table.budgets) > 1
     row_columns = [
-        column
-        for column in ROW_COLUMNS
-        if (column.compact or not compact) and not (several and column.in_headings)
+        column for column in ROW_COLUMNS if (column.compact or not compact) and not (several and column.in_headings)
     ]
     scores = [score for row in table.rows for score in row.scores.values()]
     score_columns = [
