@@ -2,7 +2,8 @@
 configs/published.
 
 ``paper-results.csv`` holds every table of Khodadadeh et al. 2020; ``matches.csv`` says which of its rows a
-method's exact name (a glob) on a dataset stands beside, and under which settings of the run.
+method's exact name (a glob) on a dataset (names with spaces between them: the paper's images had the polarity of
+``invert=False``) stands beside, and under which settings of the run.
 """
 
 from __future__ import annotations
@@ -47,9 +48,7 @@ def published(
     """The printed numbers of a method at this task shape; usually none or one."""
     found = []
     for match in _read("matches.csv"):
-        if not (
-            fnmatch.fnmatchcase(dataset, match["bench_dataset"]) and fnmatch.fnmatchcase(method, match["bench_method"])
-        ):
+        if dataset not in match["bench_dataset"].split() or not fnmatch.fnmatchcase(method, match["bench_method"]):
             continue
         if not _holds(match["when"], config):
             continue

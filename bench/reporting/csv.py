@@ -23,7 +23,7 @@ SCORE_FIELDS = (
         "standing",
     ),
     *("behind_best", "behind_low", "behind_high", "p", "p_holm", "covers_seeds"),
-    *("published_table", "published_accuracy", "published_ci95"),
+    *("published_table", "published_accuracy", "published_ci95", "published_elsewhere"),
 )
 DIGITS = "%.10g"
 """What further digits say depends on the machine and on the versions of its libraries."""
@@ -59,6 +59,7 @@ def _text(frame: pd.DataFrame) -> str:
 
 def _line(table: Table, row: Row, shot: int, score: Score) -> dict[str, Any]:
     one, found, behind = table.manifests[shot], score.estimate, score.behind
+    first = score.published[0] if score.published else None  # matches.csv has a paper's main table first
     return {
         "table": table.slug,
         "dataset": table.dataset,
@@ -92,7 +93,8 @@ def _line(table: Table, row: Row, shot: int, score: Score) -> dict[str, Any]:
         "p": None if behind is None else behind.p,
         "p_holm": score.p_holm,
         "covers_seeds": None if behind is None else behind.covers_seeds,
-        "published_table": "; ".join(f"{p.source}, {p.table}" for p in score.published) or None,
-        "published_accuracy": "; ".join(repr(p.accuracy) for p in score.published) or None,
-        "published_ci95": "; ".join("" if p.ci95 is None else repr(p.ci95) for p in score.published) or None,
+        "published_table": None if first is None else f"{first.source}, {first.table}",
+        "published_accuracy": None if first is None else first.accuracy,
+        "published_ci95": None if first is None else first.ci95,
+        "published_elsewhere": "; ".join(f"{p.table}: {p.accuracy:.4f}" for p in score.published[1:]) or None,
     }

@@ -317,6 +317,19 @@ def test_published_numbers_stand_beside_ours(tmp_path):
     assert re.search(r"Table 1: 81\.91 ± 0\.58 \(ours [+−]\d\.\d\d\)", text)
     frame = pd.read_csv(tmp_path / "reports" / "leaderboard.csv")
     assert list(frame["published_accuracy"]) == pytest.approx([0.8191, 0.9458])
+    assert frame["published_elsewhere"].isna().all()
+
+
+def test_a_second_published_number_has_a_field_of_its_own(tmp_path):
+    """So that published_accuracy is a number in every line."""
+    budget = {"name": "paper", "meta_iterations": 1000}
+    config = {"budget": budget, "method": {"noise_std": 0.5}}
+    write_run(tmp_path / "runs", "lasium-n-vae-maml", 0.8, tasks=1000, shots=(1,), config=config)
+    write_report(tmp_path / "runs", tmp_path / "reports", ["csv"])
+    (line,) = pd.read_csv(tmp_path / "reports" / "leaderboard.csv").to_dict("records")
+    assert line["published_table"] == "Khodadadeh et al. 2020, Table 1"
+    assert (line["published_accuracy"], line["published_ci95"]) == (pytest.approx(0.7611), pytest.approx(0.0064))
+    assert line["published_elsewhere"] == "Table 7: 0.7041"
 
 
 def test_terminal(example, tmp_path):
