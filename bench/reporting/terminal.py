@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.table import Table as Rich
 from rich.text import Text
 
 from bench.leaderboard.columns import DASH, p_value, percent, points
 from bench.leaderboard.compare import Comparison
-from bench.leaderboard.gate import GateRow
+from bench.leaderboard.gate import GateRow, Verdict
 from bench.leaderboard.table import Leaderboard
 from bench.reporting import layout
 from bench.reporting.inspections import HEADING, Section
 
-_COLOURS = {"OK": "green", "WORSE": "bold red", "MISSING": "bold yellow", "NEW": "cyan"}
+_COLOURS: Mapping[Verdict, str] = {
+    "WORSE": "bold red",
+    "CHANGED": "bold red",
+    "MISSING": "bold yellow",
+    "NEW": "cyan",
+    "OK": "green",
+}
+"""What fails the gate first."""
 
 
 def to_terminal(leaderboard: Leaderboard) -> Rich:
@@ -73,33 +80,37 @@ def comparison_table(comparisons: Sequence[Comparison]) -> Rich:
 
 
 def gate_table(rows: Sequence[GateRow]) -> Rich:
-    """Verdicts of the regression gate."""
-    titles = (
-        "verdict",
-        "dataset",
-        "method",
-        "budget",
-        "shot",
-        "measure",
-        "baseline %",
-        "now %",
-        "drop, 95 %",
-        "margin",
-        "reason",
-    )
-    found = Rich(*titles, title="Regression gate, accuracy points", title_justify="left")
-    for row in rows:
-        drop = row.drop
-        cells = [
-            *(row.dataset, row.method, row.budget, DASH if row.shot is None else str(row.shot), row.measure),
-            DASH if row.baseline is None else percent(row.baseline),
-            DASH if row.current is None else percent(row.current),
-            DASH if drop is None else f"{points(drop.mean)} ({points(drop.low)} to {points(drop.high)})",
-            f"{row.margin:g}",
-            row.reason,
-        ]
-        found.add_row(Text(row.verdict, style=_COLOURS[row.verdict]), *(Text(cell) for cell in cells))
+    """Verdicts of the regression gate, those that fail it first. What all rows share stands in the title."""
+    columns: dict[str, list[str]] = {
+        "dataset": [row.dataset for row in rows],
+        "method": [row.method.replace(",", ", ") for row in rows],  # lines break between settings, not within
+        "budget": [row.budget for row in rows],
+        "shot": [DASH if row.shot is None else str(row.shot) for row in rows],
+        "measure": [row.measure for row in rows],
+        "baseline %": [DASH if row.baseline is None else percent(row.baseline) for row in rows],
+        "now %": [DASH if row.current is None else percent(row.current) for row in rows],
+        "drop, 95 %": [_drop(row) for row in rows],
+        "margin": [f"{row.margin:g}" for row in rows],
+        "reason": [row.reason for row in rows],
+    }
+    title = "Regression gate, accuracy points"
+    for name in ("dataset", "budget", "reason"):
+        if len(set(columns[name])) == 1:
+            title += f"; {name} {columns[name][0]}" if columns[name][0] else ""
+            del columns[name]
+    found = Rich(title=Text(title), title_justify="left")
+    for heading in ("verdict", *columns):
+        found.add_column(Text(heading), overflow="fold")
+    worst_first = list(_COLOURS)
+    for i in sorted(range(len(rows)), key=lambda i: worst_first.index(rows[i].verdict)):
+        verdict = rows[i].verdict
+        found.add_row(Text(verdict, style=_COLOURS[verdict]), *(Text(texts[i]) for texts in columns.values()))
     return found
+
+
+def _drop(row: GateRow) -> str:
+    drop = row.drop
+    return DASH if drop is None else f"{points(drop.mean)} ({points(drop.low)} to {points(drop.high)})"
 
 
 def inspection_table(section: Section) -> Rich:

@@ -6,6 +6,7 @@ import html.parser
 import io
 import re
 import shutil
+import typing
 
 import matplotlib
 import numpy as np
@@ -17,7 +18,7 @@ from synthetic_runs import manifest_hash, write_example, write_run
 
 from bench.errors import BenchError
 from bench.leaderboard.compare import compare
-from bench.leaderboard.gate import check, write_baseline
+from bench.leaderboard.gate import GateRow, Verdict, check, write_baseline
 from bench.leaderboard.loading import load
 from bench.leaderboard.table import build
 from bench.reporting import csv, latex, markdown
@@ -32,8 +33,8 @@ def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def shown(renderable):
-    console = Console(file=io.StringIO(), width=250)
+def shown(renderable, width=250):
+    console = Console(file=io.StringIO(), width=width)
     console.print(renderable)
     return console.file.getvalue()
 
@@ -340,3 +341,21 @@ def test_terminal(example, tmp_path):
     assert "tasks and seeds" in shown(comparison_table(compare("alpha-one", "beta", frames)))
     write_baseline(frames, tmp_path / "base.parquet")
     assert "OK" in shown(gate_table(check(frames, tmp_path / "base.parquet")))
+
+
+def test_the_gates_table_has_every_verdict_what_fails_first_and_whole_names():
+    name = "umtra-maml,backbone.filters=32,learner.inner_lr=0.1"
+    verdicts = ("OK", "NEW", "MISSING", "CHANGED", "WORSE")
+    assert set(verdicts) == set(typing.get_args(Verdict))
+    rows = [GateRow(verdict, "glyphs", name, "smoke", 1, "", 1.5, drop=None) for verdict in verdicts]
+    text = shown(gate_table(rows), width=130)
+    assert [line.split()[1] for line in text.splitlines() if line.startswith("│ ") and line[2] != " "] == [
+        *("WORSE", "CHANGED", "MISSING", "NEW", "OK")
+    ]
+    assert "dataset glyphs; budget smoke" in text.splitlines()[0]
+    for part in name.split(","):
+        assert text.count(part) == len(rows), part
+    two = shown(gate_table([*rows, GateRow("OK", "omniglot", name, "smoke", 1, "", 1.5, reason="because")]))
+    assert "because" in two
+    assert "omniglot" in two
+    assert "dataset omniglot" not in two
