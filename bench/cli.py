@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from bench.allocator import keep_temporaries
-from bench.errors import BenchError
+from bench.errors import BenchError, did_you_mean
 
 app = typer.Typer(
     name="bench",
@@ -49,7 +50,24 @@ Overrides = Annotated[
 def _console() -> Any:
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    own = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+    return Console(width=None if own else 160, highlight=False)
+
+
+_MOST = 2**63 - 1  # what Parquet files hold
+
+
+def _warn(problems: Sequence[str]) -> None:
+    """Damaged files never hide other runs, and are never hidden."""
+    for problem in problems:
+        sys.stderr.write(f"warning: {problem}\n")
+
+
+def _there(data_dir: Path | None) -> Path | None:
+    """A typing error in the folder of the raw data must not go unseen where a dataset is prepared already."""
+    if data_dir is not None and not data_dir.is_dir():
+        raise BenchError(f"--data-dir {data_dir} (or $BENCH_DATA) is not a folder")
+    return data_dir
 
 
 def _numbers(text: str | None, flag: str, example: str) -> tuple[int, ...] | None:
@@ -59,8 +77,8 @@ def _numbers(text: str | None, flag: str, example: str) -> tuple[int, ...] | Non
         values = tuple(dict.fromkeys(number for part in text.split(",") if part.strip() for number in _range(part)))
     except ValueError:
         values = ()
-    if not values or min(values) < 0:
-        raise BenchError(f"{flag} takes whole numbers separated by commas, for example {flag} {example}, not {text!r}")
+    if not values or min(values) < 0 or max(values) > _MOST:
+        raise BenchError(f"{flag} takes whole numbers from 0 to {_MOST}, for example {flag} {example}, not {text!r}")
     return values
 
 
@@ -86,21 +104,22 @@ def _request(
     overrides: list[str] | None,
     device: str = "auto",
     time_limit: float | None = None,
+    example: str = "--methods lasium,umtra",
 ) -> Any:
     from bench.plan import Request
 
     if methods is None and experiment is None:
-        raise BenchError("nothing to run: give --methods, for example --methods lasium,umtra, or --experiment")
+        raise BenchError(f"nothing to run: name methods, for example {example}, or give --experiment")
     return Request(
         methods=methods,
         dataset=dataset,
         shots=_numbers(shots, "--shots", "1,5"),
-        seeds=_numbers(seeds, "--seeds", "0,1,2") or (0,),
+        seeds=_numbers(seeds, "--seeds", "0,1,2 or 0-2") or (0,),
         budget=budget,
         overrides=tuple(overrides or ()),
         experiment=experiment,
         references=references,
-        data_dir=str(data_dir) if data_dir is not None else None,
+        data_dir=str(folder) if (folder := _there(data_dir)) is not None else None,
         out=out,
         device=device,
         time_limit=time_limit,
@@ -259,7 +278,7 @@ def prepare(
     from bench.run import open_dataset
 
     with Reporter() as reporter:
-        values = dataset_values(name, parse_overrides(overrides or ()), data_dir)
+        values = dataset_values(name, parse_overrides(overrides or ()), None if download else _there(data_dir))
         if download:
             from importlib import import_module
 
@@ -326,7 +345,7 @@ def show(
     ] = "tasks",
     dataset: DatasetOption = None,
     budget: BudgetOption = None,
-    seed: Annotated[int, typer.Option(help="Training seed of the generator, and of what is drawn.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Training seed of the generator, and of what is drawn.")] = 0,
     count: Annotated[
         int | None,
         typer.Option("--count", "--tasks", min=1, max=256, help="How many tasks, latents a class, images or rows."),
@@ -409,7 +428,10 @@ def inspect(
     if methods is not None and "=" in methods:
         overrides = [methods, *(overrides or [])]
         methods = None
-    request = _request(methods, dataset, None, seeds, budget, experiment, False, data_dir, out, overrides, device)
+    request = _request(
+        *(methods, dataset, None, seeds, budget, experiment, False, data_dir, out, overrides, device),
+        example="'bench inspect lasium,umtra'",
+    )
     with Reporter() as reporter:
         results = inspect_methods(request, tasks, default_cache(), reporter)
     console = _console()
@@ -482,11 +504,15 @@ def compare(
     from bench.leaderboard.loading import load
     from bench.reporting.terminal import comparison_table
 
-    found = compare_methods(a, b, load(runs))
+    frames = load(runs)
+    _warn(frames.problems)
+    found = compare_methods(a, b, frames)
     if dataset is not None:
+        shared = {one.evaluation.dataset for one in found}
         found = [one for one in found if one.evaluation.dataset == dataset]
         if not found:
-            raise BenchError(f"{a} and {b} have no tasks of dataset {dataset!r} in common")
+            hint = did_you_mean(dataset, shared)
+            raise BenchError(f"{a} and {b} have no tasks of dataset {dataset!r} in common.{hint}")
     _console().print(comparison_table(found))
 
 
@@ -523,8 +549,9 @@ def check(
     from bench.reporting.terminal import gate_table
 
     console = _console()
-    chosen = _numbers(seeds, "--seeds", "0,1,2")
+    chosen = _numbers(seeds, "--seeds", "0,1,2 or 0-2")
     frames, inspections = load(runs), read_inspections(runs)
+    _warn(frames.problems)
     if margins_from is not None and not update:
         raise BenchError("--margins-from goes with --update: a baseline keeps its margins")
     if update:
@@ -574,7 +601,7 @@ def tasks_export(
     from bench.run import open_dataset
     from bench.tasks.manifest import draw
 
-    values = dataset_values(dataset or "glyphs", parse_overrides(overrides or ()), data_dir)
+    values = dataset_values(dataset or "glyphs", parse_overrides(overrides or ()), _there(data_dir))
     with Reporter() as reporter:
         opened = open_dataset(values, default_cache(), reporter)
     manifest = draw(opened, split, TaskSpec(way, shot, query), tasks, seed)
@@ -609,7 +636,7 @@ def tasks_verify(
         raise BenchError(
             f"the tasks are of {manifest.dataset!r}; say with --dataset, and settings, how to read that here"
         )
-    values = dataset_values(dataset or manifest.dataset, parse_overrides(overrides or ()), data_dir)
+    values = dataset_values(dataset or manifest.dataset, parse_overrides(overrides or ()), _there(data_dir))
     with Reporter() as reporter:
         manifest.verify(open_dataset(values, default_cache(), reporter))
     _console().print(
@@ -630,9 +657,9 @@ def main() -> None:
         sys.stderr.write(f"error: {error}\n")
         code = 2
     except usage_error as error:
-        sys.stderr.write(
-            f"error: {error.format_message()} 'bench --help' and 'bench COMMAND --help' show what there is\n"
-        )
+        if what := error.format_message().strip():  # empty where a bare 'bench' has shown its help
+            help_ = "'bench --help' and 'bench COMMAND --help' show what there is"
+            sys.stderr.write(f"error: {what.removesuffix('.')}. {help_}\n")
         code = error.exit_code
     except (typer.Abort, KeyboardInterrupt):
         sys.stderr.write("interrupted; run the same command again to go on\n")

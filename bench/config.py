@@ -9,6 +9,7 @@ import copy
 import dataclasses
 import importlib
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -40,6 +41,9 @@ UNNAMED = (
     ),
 )
 """Overrides that do not make a run another row of a leaderboard."""
+
+MOST_COMBINED = 1000
+"""Combinations of swept values in one command; more is a slip of the keyboard."""
 
 
 @dataclass
@@ -141,6 +145,8 @@ def sweep(overrides: Sequence[Override]) -> list[list[Override]]:
         if not (parsed.is_choice_sweep() or parsed.is_discrete_sweep()):
             raise BenchError(f"{override.text!r} names no values; write them out, as in {override.key}=1,2")
         choices.append([Override(override.key, f"{override.key}={one}") for one in parsed.sweep_string_iterator()])
+        if (count := math.prod(map(len, choices))) > MOST_COMBINED:
+            raise BenchError(f"{override.text!r} makes {count} combinations; at most {MOST_COMBINED} in one command")
     return [list(chosen) for chosen in itertools.product(*choices)]
 
 
@@ -179,6 +185,7 @@ def compose(
     values["budget"].pop("recommend", None)
     for override in applied:
         _as_float(override.key, values, before)
+        _check_finite(override, values)
     values["shots"] = list(shots)
     if data_dir is not None and "data_dir" in values["dataset"]:
         values["dataset"]["data_dir"] = data_dir
@@ -235,10 +242,18 @@ def check_overrides(overrides: Sequence[Override], variants: Sequence[Variant], 
         known |= {key for key in _leaves(values) if _in_scope(key, used)} | used
     for override in overrides:
         if override.key not in known:
+            hint = _elsewhere(override.key) or did_you_mean(override.key, known)
             raise BenchError(
-                f"no setting {override.key!r} in the chosen methods.{did_you_mean(override.key, known)} "
-                "'bench plan --settings' shows them all"
+                f"no setting {override.key!r} in the chosen methods.{hint} 'bench plan --settings' shows them all"
             )
+
+
+def _elsewhere(key: str) -> str:
+    """Which components have a setting that the chosen methods have not. Starts with a space."""
+    group, _, name = key.partition(".")
+    options = catalogue.options(group) if group in catalogue.groups() else ()
+    owners = [option for option in options if name in catalogue.raw(group, option) and name not in RESERVED]
+    return f" It belongs to {group} {' and '.join(owners)}." if owners else ""
 
 
 def build(node: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
@@ -438,6 +453,15 @@ def _as_float(key: str, values: dict[str, Any], defaults: Mapping[str, Any]) -> 
         node[last] = float(value)
     elif isinstance(default, list) and isinstance(value, list) and default and isinstance(default[0], float):
         node[last] = [float(one) if isinstance(one, int) else one for one in value]
+
+
+def _check_finite(override: Override, values: Mapping[str, Any]) -> None:
+    """No setting means anything as nan or inf, and a run could not be named by it."""
+    value = _at(values, override.key)
+    if any(
+        isinstance(one, float) and not math.isfinite(one) for one in (value if isinstance(value, list) else [value])
+    ):
+        raise BenchError(f"{override.text!r} is not a finite number")
 
 
 def _check_type(override: Override, values: Mapping[str, Any]) -> None:

@@ -13,14 +13,15 @@ from bench import run as running
 from bench.artifacts import content_key
 from bench.contracts import TaskSpec
 from bench.datasets.prepare import default_cache
-from bench.plan import Request, planned_runs, run_configs
+from bench.plan import Request, planned_runs
 from bench.progress import Reporter
+from bench.session import checked
 from bench.tasks.manifest import draw
 
 
 def explain(request: Request, settings: bool = False) -> Iterator[str | Table]:
     """Parts to print. Prepares the dataset if need be, trains nothing and writes nothing to the output folder."""
-    configs = run_configs(request)
+    configs = checked(request)
     first = configs[0].values
     with Reporter() as reporter:
         dataset = running.open_dataset(first, default_cache(), reporter)

@@ -197,12 +197,15 @@ def look(run: PlannedRun, dataset: Dataset, device: torch.device, out: Path, pro
 
 
 def look_one(request: Request, cache: Path, progress: ProgressCallback, encoders: bool) -> Subject:
-    """The first method and seed of ``request``.
+    """The one method of ``request``, with its first seed.
 
     BenchError, before anything is opened, unless it invents tasks, or, if ``encoders`` will do, sees through one.
     """
     configs = run_configs(request)
     one = configs[0]
+    if len(configs) > 1:
+        names = ", ".join(sorted({other.method_name for other in configs}))
+        raise BenchError(f"a picture shows one method, not {len(configs)} ({names}); name one of them")
     if not (encoders and uses_encoder(one.values)):
         configs, _ = inventing_configs(request)
     else:

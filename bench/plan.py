@@ -52,16 +52,21 @@ class PlannedRun:
     values: Mapping[str, Any] = field(repr=False)
 
     def record(self) -> RunRecord | None:
-        """What an earlier execution left, if anything. BenchError when it is damaged."""
-        return read_record(self.folder) if (self.folder / "run.json").exists() else None
+        """What an earlier execution left, if anything. BenchError when it, or what it names, is damaged."""
+        if not (self.folder / "run.json").exists():
+            return None
+        record = read_record(self.folder)
+        if record.done:
+            from bench.scores import read_scores
+
+            read_scores(self.folder, record)
+        return record
 
     def status(self, manifests: Sequence[str]) -> str:
         """``cached``, ``evaluate`` (trained, some task lists missing), ``resume``, or ``new``."""
         try:
             record = self.record()
         except BenchError:
-            return "damaged"
-        if record is not None and record.done and not (self.folder / "tasks.parquet").exists():
             return "damaged"
         if record is not None and record.done:
             return "cached" if set(manifests) <= {one.manifest for one in record.evaluations} else "evaluate"

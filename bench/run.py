@@ -40,6 +40,8 @@ from bench.seeds import Seed
 from bench.tasks import manifest as manifests
 from bench.tasks.manifest import Manifest
 
+UNFINISHED = "still running, or ended by force; run again to go on"
+
 
 class TimeLimit(Exception):
     """The run used up the time it was given."""
@@ -175,6 +177,8 @@ class _Execution:
             self.log(f"start {self.run.name} seed {self.run.seed} key {self.run.key}")
             if earlier is not None and earlier.done:
                 self._keep(earlier)
+            else:  # what kill -9 or a power cut leaves: reports say that the run is not finished
+                write_record(self.run.folder, self._record("interrupted", UNFINISHED))
             self._train_and_answer(wanted)
         except KeyboardInterrupt:
             self.interrupts.asked = True

@@ -12,6 +12,7 @@ from pathlib import Path
 from bench import config
 from bench import run as running
 from bench.artifacts import content_key
+from bench.config import RunConfig
 from bench.contracts import Budget, TaskSpec
 from bench.errors import BenchError
 from bench.executors import executor
@@ -44,13 +45,7 @@ class Session:
 
 def prepare(request: Request, cache: Path, reporter: Reporter, workers: int = 1) -> Session:
     """Check everything that can be checked before training: names, values, classes, device, data, output folder."""
-    configs = run_configs(request)
-    running.resolve_device(request.device)
-    for one in configs:
-        config.build(one.values["method"], one.values)
-        Budget(**one.values["budget"])
-        if TaskSpec(**one.values["train"]).way < one.values["way"]:
-            raise BenchError(f"train.way={one.values['train']['way']} is less than way={one.values['way']}; raise it")
+    configs = checked(request)
     first = configs[0]
     dataset = running.open_dataset(first.values, cache, reporter)
     sealed = running.seal_manifests(dataset, first.values, first.values["shots"], request.out)
@@ -70,6 +65,20 @@ def prepare(request: Request, cache: Path, reporter: Reporter, workers: int = 1)
         for run in runs
     )
     return Session(tuple(runs), manifests, jobs)
+
+
+def checked(request: Request) -> list[RunConfig]:
+    """The configurations of a request, each of whose components accepts its settings. BenchError otherwise."""
+    configs = run_configs(request)
+    running.resolve_device(request.device)
+    if request.out.exists() and not request.out.is_dir():
+        raise BenchError(f"--out {request.out} is a file; give a folder")
+    for one in configs:
+        config.build(one.values["method"], one.values)
+        Budget(**one.values["budget"])
+        if TaskSpec(**one.values["train"]).way < one.values["way"]:
+            raise BenchError(f"train.way={one.values['train']['way']} is less than way={one.values['way']}; raise it")
+    return configs
 
 
 def execute(session: Session, reporter: Reporter, workers: int = 1) -> list[Outcome]:

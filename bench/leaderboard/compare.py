@@ -30,6 +30,8 @@ def compare(a: str, b: str, frames: Frames) -> list[Comparison]:
     compared. P-values are two-sided and not corrected: this is one planned comparison, not a search for the
     best. Raises BenchError for an unknown name, and where no task was answered by both.
     """
+    if a == b:
+        raise BenchError(f"{a} is compared with itself; name two methods, or METHOD@BUDGET twice")
     book = ScoreBook(frames)
     found = []
     for left in _select(book, a):
@@ -80,7 +82,7 @@ def _select(book: ScoreBook, text: str) -> list[Entry]:
     found = [entry for entry in book.entries if entry.method == method]
     if not found:
         known = {entry.method for entry in book.entries}
-        raise BenchError(f"no finished run of method {method!r}.{did_you_mean(method, known)}")
+        raise BenchError(f"no finished run of method {method!r}.{did_you_mean(method.lower(), known)}")
     chosen = [entry for entry in found if not budget or entry.budget == budget]
     if not chosen:
         budgets = {entry.budget for entry in found}

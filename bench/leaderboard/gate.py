@@ -110,9 +110,19 @@ def write_baseline(
         "inventions": [asdict(one) for one in inventions],
     }
     meta = {METADATA_KEY: json.dumps(facts).encode()}
+    if path.exists() and not _is_baseline(path):
+        raise BenchError(f"{path} is there already and is no baseline; delete it, or give another file")
     table = pa.Table.from_pandas(rows, schema=SCHEMA, preserve_index=False).replace_schema_metadata(meta)
     with replacing(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
+
+
+def _is_baseline(path: Path) -> bool:
+    """Whether a file may be replaced by a new baseline: of any version, also a damaged one with a whole footer."""
+    try:
+        return METADATA_KEY in (pq.read_schema(path).metadata or {})
+    except (OSError, ValueError, pa.ArrowException):
+        return False
 
 
 def read_baseline(path: Path) -> tuple[pd.DataFrame, list[drift.Expected]]:

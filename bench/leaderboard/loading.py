@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from bench import catalogue
@@ -22,6 +20,7 @@ from bench.catalogue import RESERVED
 from bench.config import UNNAMED
 from bench.errors import BenchError
 from bench.records import Evaluation, RunRecord, read_record, run_folders
+from bench.scores import read_scores
 
 ROW = ["dataset", "dataset_hash", "method", "budget", "variant"]
 """What makes runs one row of a leaderboard; they may then differ by their training seed only."""
@@ -44,10 +43,6 @@ RUN_COLUMNS = [
 ]
 SCORE_COLUMNS = ["run", "manifest", "shot", "task", "correct", "total", "accuracy"]
 EVALUATION_COLUMNS = ["run", "manifest", "split", "way", "shot", "query", "tasks"]
-
-_TASK_SCHEMA = pa.schema(
-    [("manifest", pa.string()), *((name, pa.int32()) for name in ("shot", "task", "correct", "total"))]
-)
 
 # Settings of the evaluation, not of the training: they do not make two runs two configurations.
 _EVALUATION_ONLY = frozenset({*UNNAMED, "shots"})
@@ -102,7 +97,8 @@ def load(outs: Path | Sequence[Path]) -> Frames:
                 record = read_record(folder)
                 run = _run(len(runs), folder, out, record)
                 if record.done:
-                    scores.append(_scores(folder, record, len(runs)))
+                    table = read_scores(folder, record)
+                    scores.append(table.append_column("run", pa.array(np.full(len(table), len(runs), dtype=np.int32))))
                     evaluations += [_evaluation(len(runs), one) for one in record.evaluations]
             except BenchError as error:
                 # Reports must not depend on where the runs are kept: name the path below the folder.
@@ -197,47 +193,6 @@ def _evaluation(run: int, one: Evaluation) -> dict[str, Any]:
         "query": one.query,
         "tasks": one.tasks,
     }
-
-
-def _scores(folder: Path, record: RunRecord, run: int) -> pa.Table:
-    """``tasks.parquet``, checked against the record."""
-    path = folder / "tasks.parquet"
-    try:
-        with pq.ParquetFile(path) as file:
-            table = file.read(use_threads=False).select(_TASK_SCHEMA.names).cast(_TASK_SCHEMA)
-    except FileNotFoundError as error:
-        raise BenchError(f"{path} is missing; delete its folder and run again") from error
-    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise BenchError(f"{path} is damaged ({reason}); delete its folder and run again") from error
-    # A kill between the two files of a record leaves rows here that run.json does not name yet.
-    named = pa.array([one.manifest for one in record.evaluations], pa.string())
-    if not table["manifest"].null_count:
-        table = table.filter(pc.is_in(table["manifest"], named))
-    fault = _fault(table, record)
-    if fault:
-        raise BenchError(f"{path} is damaged ({fault}); delete its folder and run again")
-    return table.append_column("run", pa.array(np.full(len(table), run, dtype=np.int32)))
-
-
-def _fault(table: pa.Table, record: RunRecord) -> str | None:
-    """Why the scores cannot be those of the record, or None."""
-    if any(table[name].null_count for name in table.column_names):
-        return "a value is missing"
-    manifest = table["manifest"].to_numpy()
-    task, correct, total = (table[name].to_numpy() for name in ("task", "correct", "total"))
-    if (total < 1).any() or (correct < 0).any() or (correct > total).any():
-        return "a task has fewer than 0 or more than all of its queries correct"
-    for one in record.evaluations:
-        rows = manifest == one.manifest
-        if not np.array_equal(np.sort(task[rows]), np.arange(one.tasks)):
-            return f"it does not hold tasks 0 to {one.tasks - 1} of manifest {one.manifest[:12]} once each"
-        if (table["shot"].to_numpy()[rows] != one.shot).any():
-            return f"manifest {one.manifest[:12]} is of {one.shot} shots in run.json"
-        mean = float((correct[rows] / total[rows]).mean())
-        if abs(mean - one.accuracy) > 1e-4:
-            return f"its mean accuracy is {mean:.4f}, in run.json {one.accuracy:.4f}"
-    return None
 
 
 def _variants(runs: pd.DataFrame) -> pd.DataFrame:

@@ -61,7 +61,9 @@ def comparison_table(comparisons: Sequence[Comparison]) -> Rich:
         "seeds a, b",
         "interval covers",
     )
-    found = Rich(*titles, title="Paired by task", title_justify="left")
+    found = Rich(title="Paired by task", title_justify="left")
+    for heading in titles:
+        found.add_column(heading, overflow="fold")
     for one in comparisons:
         where, difference = one.evaluation, one.difference
         names = [f"{name} ({budget})" for name, budget in zip((one.a, one.b), one.budget)]

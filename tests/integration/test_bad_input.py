@@ -25,18 +25,32 @@ RUN = ("run", "--methods", "umtra", "--no-references", "--budget", "smoke", *TIN
             ("run", "--methods", "umtra", "learner.batch_stats=both"),
             "must be 'transductive' or 'inductive', not 'both'",
         ),
-        (("run", "--methods", "umtra", "--shots", "one"), "--shots takes whole numbers separated by commas"),
-        (("run", "--methods", "umtra", "--seeds", "3-1"), "--seeds takes whole numbers separated by commas"),
+        (("run", "--methods", "umtra", "--shots", "one"), "--shots takes whole numbers from 0"),
+        (("run", "--methods", "umtra", "--seeds", "3-1"), "for example --seeds 0,1,2 or 0-2, not '3-1'"),
+        (("run", "--methods", "umtra", f"--seeds={2**63}"), f"--seeds takes whole numbers from 0 to {2**63 - 1}"),
+        (("run", "--methods", "umtra", "--data-dir", "nowhere"), "--data-dir nowhere (or $BENCH_DATA) is not a folder"),
+        (("prepare", "omniglot", "--data-dir", "nowhere"), "--data-dir nowhere (or $BENCH_DATA) is not a folder"),
+        (("run", "--methods", "umtra", "learner.inner_lr=inf"), "'learner.inner_lr=inf' is not a finite number"),
+        (("plan", "--methods", "lasium", "method.noise_std=nan"), "'method.noise_std=nan' is not a finite number"),
+        (("plan", "--methods", "umtra", "learner.inner_lr=-1"), "learner.inner_lr must be above 0, not -1"),
+        (
+            ("run", "--methods", "umtra", "method.alpha=0.2"),
+            "It belongs to method lasium",
+        ),
+        (("plan", "--methods", "umtra", "learner.inner_lr=range(1,2000)"), "1999 combinations; at most 1000"),
         (("run", "--methods", "umtra", "--shots", "1,99"), "classes with at least 114 images each"),
         (("run", "--methods", "umtra", "way=400"), "400-way tasks need 400 classes"),
         (("run", "--methods", "umtra", "--device", "gpu"), "unknown device 'gpu'; use auto, cpu, cuda"),
-        (("run",), "nothing to run: give --methods"),
+        (("run",), "nothing to run: name methods, for example --methods lasium,umtra"),
         (("run", "--methods", "umtra", "--sede", "1"), "--seeds"),
         (("list", "methodes"), "Did you mean 'methods'?"),
         (("prepare", "omniglot", "dataset.size=20"), "--data-dir DIR"),
         (("prepare", "glyphs", "--download"), "has no download"),
         (("report",), "no readable run below runs"),
         (("compare", "a", "b"), "no readable run below runs"),
+        (("inspect", "--budget", "smoke"), "for example 'bench inspect lasium,umtra'"),
+        (("show", "umtra-maml,aal-maml"), "a picture shows one method, not 2 (aal-maml, umtra-maml)"),
+        (("show", "umtra-maml", "--seed", "-1"), "'--seed'"),
         (("check", "--baseline", "none.parquet"), "no readable run below runs"),
         (("tasks", "verify", "none.parquet"), "cannot read none.parquet: no such file"),
         (("tasks", "export", "t.parquet", "--split", "tset"), "Did you mean 'test'?"),
@@ -114,8 +128,11 @@ def test_a_damaged_record_manifest_checkpoint_score_and_cache(bench, tmp_path):
     bench(*RUN)
 
     (record.parent / "tasks.parquet").write_bytes(b"PAR1")
-    result = bench("report", code=2)
-    assert "tasks.parquet is damaged" in result.stderr
+    for command in (("report",), ("compare", "umtra-maml", "umtra-protonet")):
+        assert "tasks.parquet is damaged" in bench.error(*command)
+    result = bench(*RUN, code=1)
+    assert "tasks.parquet is damaged" in result.stdout, "such a run is not there already"
+    assert "damaged" in bench("plan", *RUN[1:]).stdout
 
     bench.cache = shutil.copytree(bench.cache, tmp_path / "cache")
     images = next(bench.cache.glob("glyphs-*/images.npy"))
@@ -140,7 +157,8 @@ def test_an_unwritable_folder(bench):
 
 def test_an_out_that_is_a_file(bench):
     (bench.folder / "file").write_text("")
-    assert "cannot write" in bench.error(*RUN, "--out", "file")
+    assert "--out file is a file" in bench.error(*RUN, "--out", "file")
+    assert "--out file is a file" in bench.error("plan", *RUN[1:], "--out", "file")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
@@ -159,3 +177,20 @@ def test_a_full_disk(bench):
         assert not list(small.rglob("*.tmp"))
     finally:
         subprocess.run(["umount", str(small)], check=True)
+
+
+def test_a_baseline_replaces_nothing_but_a_baseline(bench):
+    bench(*RUN)
+    mine = bench.folder / "notes.txt"
+    mine.write_text("mine")
+    assert "notes.txt is there already and is no baseline" in bench.error("check", "--baseline", mine, "--update")
+    assert mine.read_text() == "mine"
+    for _ in range(2):
+        bench("check", "--baseline", "b.parquet", "--update")
+    assert "is compared with itself" in bench.error("compare", "umtra-maml", "umtra-maml")
+
+
+def test_a_bare_command_is_help_without_an_error(bench):
+    result = bench(code=2)
+    assert "inspect" in result.stdout + result.stderr
+    assert "error:" not in result.stderr
