@@ -54,7 +54,6 @@ def kmeans(
         with threadpool_limits(1), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct images than clusters
             model.fit(data)
-        context.progress("k-means", 1, 1, {"inertia": float(model.inertia_)})
         facts = {"inertia": float(model.inertia_), "seconds": time.monotonic() - began}
         return {"centroids": torch.from_numpy(model.cluster_centers_).float()}, facts
 

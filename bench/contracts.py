@@ -188,7 +188,11 @@ class ClassifierRecipe(Protocol):
 
 @runtime_checkable
 class MetaLearner(Protocol):
-    """Learns from a stream of tasks (MAML, ProtoNets)."""
+    """Learns from a stream of tasks (MAML, ProtoNets).
+
+    One that cannot answer tasks of more classes than those it trained on has an attribute ``fixed_way = True``; a
+    request for such tasks is then refused before anything is trained.
+    """
 
     def fit(self, sampler: TaskSampler, spec: TaskSpec, context: Context) -> Learner:
         """Train on ``context.budget.meta_iterations`` meta-batches of ``sampler`` and return the learner."""

@@ -74,10 +74,15 @@ def checked(request: Request) -> list[RunConfig]:
     if request.out.exists() and not request.out.is_dir():
         raise BenchError(f"--out {request.out} is a file; give a folder")
     for one in configs:
-        config.build(one.values["method"], one.values)
+        method = config.build(one.values["method"], one.values)
         Budget(**one.values["budget"])
-        if TaskSpec(**one.values["train"]).way < one.values["way"]:
-            raise BenchError(f"train.way={one.values['train']['way']} is less than way={one.values['way']}; raise it")
+        trained, asked = TaskSpec(**one.values["train"]).way, one.values["way"]
+        if trained < asked and getattr(getattr(method, "learner", None), "fixed_way", False):
+            fixed = any(text.startswith("train.way=") for text in one.variant.overrides)
+            mend = "choose another method" if fixed else f"give train.way={asked}"
+            raise BenchError(
+                f"{one.method_name} trains on {trained}-way tasks, so that it cannot answer way={asked}; {mend}"
+            )
     return configs
 
 

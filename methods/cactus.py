@@ -16,6 +16,7 @@ from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from bench.checkpoint import Checkpoint
 from bench.contracts import Context, EncoderRecipe, Learner, MetaLearner, TaskSpec
 from bench.datasets.images import UnlabelledImages
 from bench.embeddings import embed_all
@@ -97,7 +98,8 @@ class Cactus:
             draws = context.seed.at("partitions").numpy()
             return draws.integers(self.clusters, size=(self.partitions, len(images)), dtype=np.int64)
         everything = torch.arange(len(images), device=images.device)
-        embedded = embed_all(self.encoder.obtain(images, context), images, everything, images.device)
+        encoder = self.encoder.obtain(images, context)
+        embedded = embed_all(encoder, images, everything, images.device, context.progress)
         embedding: NDArray[np.float32] = embedded.float().cpu().numpy()
         recipe: dict[str, Any] = {
             "partition": self.partition,
@@ -112,24 +114,40 @@ class Cactus:
         else:
             recipe |= {"planes": self.planes, "margin": self.margin, "way": way}
 
-        def make(_: object) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
+        def make(checkpoint: Checkpoint) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
             began = time.monotonic()
-            make_labels = self._kmeans if self.partition == "kmeans" else self._hyperplanes
-            found = make_labels(embedding, context, way)
-            return {"labels": torch.from_numpy(found)}, {"seconds": time.monotonic() - began}
+            if self.partition == "kmeans":
+                found, before = self._kmeans(embedding, context, checkpoint)
+            else:
+                found, before = self._hyperplanes(embedding, context, way), 0.0
+            return {"labels": torch.from_numpy(found)}, {"seconds": before + time.monotonic() - began}
 
         artifact = context.artifacts.get("encoder-partitions", recipe, make, context.budget.checkpoint_seconds)
         kept: Labels = artifact.tensors["labels"].numpy()
         return kept
 
-    def _kmeans(self, embedding: NDArray[np.float32], context: Context, way: int) -> Labels:
+    def _kmeans(self, embedding: NDArray[np.float32], context: Context, checkpoint: Checkpoint) -> tuple[Labels, float]:
+        """The partitions, and the seconds that those from the checkpoint took."""
         found = np.empty((self.partitions, len(embedding)), dtype=np.int64)
-        for number in range(self.partitions):
+        tensors, meta = checkpoint.load() or ({}, {"partitions": 0, "seconds": 0.0})
+        start, before, began = meta["partitions"], float(meta["seconds"]), time.monotonic()
+        found[:start] = tensors["labels"].numpy() if start else 0
+        for number in range(start, self.partitions):
             seed = context.seed.at("partitions", number)
             scale = np.ones(embedding.shape[1]) if number == 0 else seed.at("scale").numpy().random(embedding.shape[1])
             found[number] = self._large_clusters(embedding * scale.astype(np.float32), seed)
-            context.progress("k-means", number + 1, self.partitions, {})
-        return found
+            late = checkpoint.due()
+            try:
+                context.progress("k-means", number + 1, self.partitions, {})
+            except BaseException:  # a time limit or an interrupt: what is done is whole, and is kept
+                late = True
+                raise
+            finally:
+                if late:
+                    labels = torch.from_numpy(found[: number + 1])
+                    seconds = before + time.monotonic() - began
+                    checkpoint.save({"labels": labels}, {"partitions": number + 1, "seconds": seconds})
+        return found, before
 
     def _large_clusters(self, embedding: NDArray[np.float32], seed: Seed) -> Labels:
         kept = 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -39,6 +39,9 @@ class MAML:
     meta_batch: int = 4
     first_order: bool = False
     batch_stats: Literal["transductive", "inductive"] = "transductive"
+
+    fixed_way: ClassVar[bool] = True
+    """The classifier has an output for every class of a training task, and cannot answer tasks of more."""
 
     def __post_init__(self) -> None:
         check_training("learner", self.meta_lr, self.meta_batch)

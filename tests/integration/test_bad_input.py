@@ -38,6 +38,8 @@ RUN = ("run", "--methods", "umtra", "--no-references", "--budget", "smoke", *TIN
             "It belongs to method lasium",
         ),
         (("plan", "--methods", "umtra", "learner.inner_lr=range(1,2000)"), "1999 combinations; at most 1000"),
+        (("run", "--methods", "umtra", "way=9", "train.way=5"), "cannot answer way=9; give train.way=9"),
+        (("run", "--methods", "cactus-pixels-maml-5way", "way=10"), "cannot answer way=10; choose another method"),
         (("run", "--methods", "umtra", "--shots", "1,99"), "classes with at least 114 images each"),
         (("run", "--methods", "umtra", "way=400"), "400-way tasks need 400 classes"),
         (("run", "--methods", "umtra", "--device", "gpu"), "unknown device 'gpu'; use auto, cpu, cuda"),

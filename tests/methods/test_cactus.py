@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -141,3 +143,30 @@ def test_bad_input_is_one_sentence(tmp_path):
     given.dim = 7
     with pytest.raises(BenchError, match=r"must turn images .* into embeddings \[120, 7\], not \[120, 5\]"):
         cactus(given).labels(given.images, make_context(tmp_path), 5)
+
+
+class InterruptedRun(Exception):
+    """As a time limit ends a run."""
+
+
+@pytest.mark.parametrize("checkpoint_seconds", [0.0, 1e9])
+def test_a_time_limit_keeps_the_partitions_that_are_made(tmp_path, checkpoint_seconds):
+    """Otherwise a limit below what all of them take would never be passed, however often it is run again."""
+    given = Given(spread=3.0)
+    method = cactus(given, clusters=4, partitions=5, least_kept=0.0)
+    whole = method.labels(given.images, make_context(tmp_path / "whole"), 5)
+    made = []
+
+    def two_at_a_time(stage, done, total, metrics):
+        if stage == "k-means":
+            made.append(done)
+            if len(made) % 2 == 0:
+                raise InterruptedRun
+
+    context = make_context(tmp_path / "stopped", progress=two_at_a_time)
+    context = replace(context, budget=replace(context.budget, checkpoint_seconds=checkpoint_seconds))
+    for _ in range(2):
+        with pytest.raises(InterruptedRun):
+            method.labels(given.images, context, 5)
+    np.testing.assert_array_equal(method.labels(given.images, context, 5), whole)
+    assert made == [1, 2, 3, 4, 5]
