@@ -49,9 +49,10 @@ def _table(kind: str, long: bool) -> Table:
         card = {**values, **values.get("card", {})}
         shown = {key: str(card.get(key, "")) for key in fields}
         if kind == "budget":
+            epochs = values["generator_epochs"]
+            own = "as many generator epochs as its paper" if isinstance(epochs, str) else f"{epochs} generator epochs"
             shown["about"] = (
-                f"{values['meta_iterations']} meta-iterations, {values['generator_epochs']} generator epochs, "
-                f"{values['evaluation_tasks']} evaluation tasks"
+                f"{values['meta_iterations']} meta-iterations, {own}, {values['evaluation_tasks']} evaluation tasks"
             )
         table.add_row(name, *(" ".join(shown[key].split()) for key in fields))
     return table

@@ -16,6 +16,7 @@ from bench.leaderboard.table import Row, Score
 
 T = TypeVar("T")
 DASH = "–"
+NOT_RUN = "·"
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,7 @@ def _results() -> tuple[dict[str, str], ...]:
 def _published(row: Mapping[str, str], note: str = "") -> Published:
     return Published(
         source="Khodadadeh et al. 2020",
-        table=f"Table {row['table']}" if row["table"].isdigit() else row["table"],
+        table=f"Table {row['table']}" if row["table"].isdigit() else row["table"].replace("Figure", "Figure "),
         accuracy=float(row["accuracy"]) / 100,
         ci95=float(row["ci95"]) / 100 if row["ci95"] else None,
         note=note,

@@ -240,7 +240,7 @@ def _row(entry: Entry, scores: Mapping[int, Score]) -> Row:
         group=facts["group"],
         budget=entry.budget,
         variant=entry.variant,
-        seeds=entry.seeds,
+        seeds=tuple(sorted({seed for score in scores.values() for seed in score.seeds})),
         supervised=facts["supervised"],
         transductive=facts["transductive"],
         outside_data=facts["outside_data"],

@@ -11,16 +11,15 @@ import pandas as pd
 
 from bench.arrangement import Measure
 from bench.leaderboard.arranged import Arranged, ArrangedCell, ArrangedTable, row_headings
-from bench.leaderboard.columns import DASH, percent, points
+from bench.leaderboard.columns import DASH, NOT_RUN, percent, points
 from bench.reporting import latex, markdown
 from bench.reporting.csv import DIGITS, without_noise
 from bench.reporting.layout import Cell
 from bench.reporting.rendering import environment
 
-NOT_RUN = "·"
 HOW_TO_READ = (
-    "Ours is the mean over tasks ± the 95 % interval as papers print it, 1.96 · sd / √tasks. It covers the draw of "
-    "tasks only, not the luck of a training run.",
+    "Ours, in bold, is the mean over tasks ± the 95 % interval as papers print it, 1.96 · sd / √tasks. It covers the "
+    "draw of tasks only, not the luck of a training run.",
     "With two training seeds or more: the 95 % interval over tasks and seeds, and the standard deviation of the seeds' "
     "means with their number. With one, the spread between runs is unknown.",
     f"{DASH} stands for a run that did not finish (the number says why, below the table), {NOT_RUN} for one that was "

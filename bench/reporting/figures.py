@@ -123,7 +123,11 @@ def learning(table: Table, curves: Curves) -> bytes | None:
     panels = [name for name, drawn in lines.items() if drawn]
     if not panels:
         return None
-    drawn = list(dict.fromkeys(label for name in panels for label, _ in lines[name]))
+    # The legend has the lines from top to bottom, by where those of the first panel end: hues go the same way.
+    ends = {label: value[-1] for name in panels[::-1] for label, (_, value) in lines[name]}
+    drawn = sorted(ends, key=lambda label: -ends[label])
+    longest = [step[-1] for _, (step, _) in lines[panels[0]]]
+    spread = max(longest) > 3 * min(longest)
     # Neighbouring colours are told apart by their dashes.
     dashes = ("-", "--", ":", "-.")
     looks: dict[str, dict[str, Any]] = {
@@ -138,6 +142,10 @@ def learning(table: Table, curves: Curves) -> bytes | None:
             axis.plot(step, 100 * value if name == "validation" else value, **looks[label])
         axis.set_title("validation accuracy, %" if name == "validation" else "meta-training loss", loc="left")
         axis.set_xlabel("meta-iteration")
+        if spread:  # or the longest training would leave no room for the others
+            axis.set_xscale("log")
+            axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            axis.xaxis.set_minor_formatter(NullFormatter())
         values = np.concatenate([value for _, (_, value) in lines[name]])
         if name == "loss" and values.min() > 0 and values.max() > 30 * values.min():
             axis.set_yscale("log")

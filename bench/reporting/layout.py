@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.leaderboard.columns import DASH, ROW_COLUMNS, SCORE_COLUMNS
+from bench.leaderboard.columns import DASH, NOT_RUN, ROW_COLUMNS, SCORE_COLUMNS
 from bench.leaderboard.table import GROUPS, Leaderboard, Row, Table
 
 HOW_TO_READ = (
@@ -22,6 +22,8 @@ HOW_TO_READ = (
     "from the best (paired t-test, p ≥ 0.05 after Holm's correction for all comparisons with the best).",
     "Training is how long everything took that a row rests on, a shared generator or encoder included, where it was "
     "trained: a machine that was slower or had other work makes it longer.",
+    "· stands for tasks that a row did not answer, – for a number that there is not: none is published, or one seed "
+    "has no spread.",
     "Unsupervised methods, floors and ceilings are ranked apart, and so are different training budgets. A "
     "transductive method may use the other queries of its task. Published numbers come from other tasks "
     "and other trainings.",
@@ -84,10 +86,10 @@ def grid(table: Table, compact: bool = False) -> Grid:
         found = [Cell(column.text(row)) for column in row_columns]
         for shot in table.shots:
             score = row.scores.get(shot)
-            found += [
-                Cell(DASH) if score is None else Cell(column.text(score), column.strong(score))
-                for column in score_columns
-            ]
+            if score is None:
+                found += [Cell(NOT_RUN), *(Cell("") for _ in score_columns[1:])]
+            else:
+                found += [Cell(column.text(score), column.strong(score)) for column in score_columns]
         return tuple(found)
 
     blocks: dict[tuple[str, str], list[tuple[Cell, ...]]] = {}

@@ -77,8 +77,10 @@ def _draw(table: ArrangedTable, sketch: Sketch, points: list[ArrangedCell], pict
     for row in table.rows:
         found = row[0].answer.estimate if row[0].answer is not None else None
         if row[0].cell.row.baseline and found is not None:
-            keys[row[0].cell.row.title.lower()] = axis.axhline(100 * found.mean, color=line, linewidth=1.4)
-            half = found.task_ci95
+            of_all = found.total_ci95 is not None
+            name = f"{row[0].cell.row.title.lower()}, 95 % over tasks{' and seeds' if of_all else ''}"
+            keys[name] = axis.axhline(100 * found.mean, color=line, linewidth=1.4)
+            half = found.task_ci95 if found.total_ci95 is None else found.total_ci95
             axis.axhspan(100 * (found.mean - half), 100 * (found.mean + half), color=line, alpha=0.15, linewidth=0)
     if table.comparable:
         printed = [(float(cell.cell.row.value), cell.printed) for cell in points if cell.printed is not None]

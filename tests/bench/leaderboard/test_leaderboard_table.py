@@ -290,6 +290,14 @@ def test_ablations_match_only_under_their_settings():
 
     assert tables("lasium-ro-vae-maml", CONFIG) == {"Table 7": 75.02}
     assert tables("lasium-n-vae-maml", CONFIG) == {"Table 1": 76.11, "Table 7": 70.41}
+    budget = {"meta_iterations": 1000, "generator_epochs": 0}
+    untrained = published("omniglot", "lasium-n-gan-maml", {**CONFIG, "budget": budget}, way=5, shot=1, query=15)
+    assert [(one.table, one.accuracy) for one in untrained] == [
+        ("Figure 5", pytest.approx(0.5195)),
+        ("Table 7", pytest.approx(0.7716)),
+    ]
+    assert tables("lasium-n-gan-maml,eps_sq=250.0", CONFIG) == {"Table 9": 78.49}
+    assert tables("cactus-acai-maml,partitions=10", CONFIG) == tables("cactus-acai-maml", CONFIG) == {"Table 1": 68.84}
     longer = {**CONFIG, "budget": {"meta_iterations": 30000}}
     assert tables("lasium-n-vae-maml", longer) == {"Table 1": 76.11}
     other = {**CONFIG, "method": {"alpha": 0.4}}

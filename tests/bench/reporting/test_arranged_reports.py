@@ -106,6 +106,7 @@ def test_html_says_every_number(table):
 
 def test_latex_says_every_number(table):
     text = (table / "table7.tex").read_text()
+    assert not re.search(r"\.[A-Z]", text), "sentences of the caption run into each other"
     (row,) = re.findall(r"^N, .*\\\\$", text, re.M)[:1]
     cells = [cell.strip() for cell in row.removesuffix(r"\\").split(" & ")]
     assert cells[0] == r"N, $\sigma$$^2$ = 0.5"

@@ -21,8 +21,9 @@ from bench.leaderboard.compare import compare
 from bench.leaderboard.gate import GateRow, Verdict, check, write_baseline
 from bench.leaderboard.loading import load
 from bench.leaderboard.table import build
-from bench.reporting import csv, latex, markdown
+from bench.reporting import csv, figures, latex, markdown
 from bench.reporting.curves import BINS, learning_curves
+from bench.reporting.layout import grid
 from bench.reporting.report import write_report
 from bench.reporting.terminal import comparison_table, gate_table, to_terminal
 
@@ -359,3 +360,32 @@ def test_the_gates_table_has_every_verdict_what_fails_first_and_whole_names():
     assert "because" in two
     assert "omniglot" in two
     assert "dataset omniglot" not in two
+
+
+def test_a_shot_that_a_row_did_not_answer_is_a_dot(tmp_path):
+    write_run(tmp_path / "runs", "alpha", seed=0)
+    write_run(tmp_path / "runs", "beta", seed=7, shots=(1,))
+    (table,) = build(load(tmp_path / "runs")).tables
+    cells = {row[0].text: [cell.text for cell in row] for row in grid(table).sections[0].rows}
+    first = grid(table).flat_titles.index("5-shot accuracy %")
+    assert "±" in cells["ALPHA"][first]
+    write_run(tmp_path / "runs", "alpha", seed=3, shots=(1,), manifests={1: manifest_hash("other")})
+    both = build(load(tmp_path / "runs")).tables
+    assert [table.seeds for table in both] == [(0, 7), (3,)], "seeds are those of the table's own tasks"
+    assert cells["BETA"][first:] == ["·", *[""] * (len(cells["BETA"]) - first - 1)]
+
+
+def test_the_legend_of_learning_curves_goes_from_top_to_bottom_and_long_trainings_leave_room(tmp_path, monkeypatch):
+    drawn = {}
+    for number, (method, steps) in enumerate((("alpha", 100), ("beta", 9000), ("gamma", 100))):
+        write_run(tmp_path / "runs", method, shots=(1,))
+        drawn[number] = {"validation": np.array([[1.0, steps], [0.2, (0.5, 0.9, 0.7)[number]]])}
+    frames = load(tmp_path / "runs")
+    by_method = {method: drawn[["alpha", "beta", "gamma"].index(method)] for method in frames.runs["method"]}
+    curves = {run: by_method[method] for run, method in zip(frames.runs["run"], frames.runs["method"])}
+    kept = []
+    monkeypatch.setattr(figures, "png", lambda figure: kept.append(figure) or b"")
+    figures.learning(build(frames).tables[0], curves)
+    (figure,) = kept
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["BETA", "GAMMA", "ALPHA"]
+    assert figure.axes[0].get_xscale() == "log"
