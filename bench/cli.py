@@ -50,8 +50,8 @@ Overrides = Annotated[
 def _console() -> Any:
     from rich.console import Console
 
-    own = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
-    return Console(width=None if own else 160, highlight=False)
+    # Not $COLUMNS in a pipe: it is that of some terminal, and names that are searched for would be folded.
+    return Console(width=None if sys.stdout.isatty() else 160, highlight=False)
 
 
 _MOST = 2**63 - 1  # what Parquet files hold

@@ -65,7 +65,7 @@ class Bench:
 
     def _environment(self) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if name != "BENCH_DATA"}
-        return {**inherited, "BENCH_CACHE": str(self.cache), **FIXED, "COLUMNS": "400", **self.environment}
+        return {**inherited, "BENCH_CACHE": str(self.cache), **FIXED, "COLUMNS": "200", **self.environment}
 
     def error(self, *arguments: object) -> str:
         """The one sentence that a command answers bad input with."""
