@@ -94,7 +94,7 @@ class RunRecord:
 
 
 def write_record(folder: Path, record: RunRecord) -> None:
-    """Write ``run.json``; the last file of a run to be written."""
+    """Write ``run.json``: once when a run begins, as ``interrupted``, and last of all its files when it ends."""
     write_json(folder / "run.json", asdict(record))
 
 
