@@ -14,14 +14,14 @@ test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --durations 15
 
 # One method for every task sampler of the gate's suite.
-INVENTORS := umtra-protonet,aal-protonet-5shot,lasium-n-object-protonet,lasium-ro-object-protonet,$\
+SAMPLERS := umtra-protonet,aal-protonet-5shot,lasium-n-object-protonet,lasium-ro-object-protonet,$\
 	lasium-oc-object-protonet,cactus-bigan-protonet-5way,cactus-deepcluster-protonet-5way
 
 # Two minutes: trains the gate's suite anew and compares it with the recorded baseline, task by task.
 gate: $(INSTALLED)
 	rm -rf runs/gate
 	OMP_NUM_THREADS=1 $(BIN)/bench run --experiment gate --workers 2 --out runs/gate
-	OMP_NUM_THREADS=1 $(BIN)/bench inspect $(INVENTORS) --experiment gate --tasks 200 --out runs/gate
+	OMP_NUM_THREADS=1 $(BIN)/bench inspect $(SAMPLERS) --experiment gate --tasks 200 --out runs/gate
 	$(BIN)/bench check --baseline reports/baselines/gate.parquet --runs runs/gate
 
 lint: $(INSTALLED)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bench.basics.errors import BenchError
 from bench.contracts import Context, TaskSpec
 from bench.datasets.images import UnlabelledImages
-from bench.errors import BenchError
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.clustering import kmeans
+from bench.basics.errors import BenchError
+from bench.basics.seeds import Seed
 from bench.contracts import Context, Encoder
 from bench.datasets.images import UnlabelledImages
-from bench.embeddings import embed_all
-from bench.errors import BenchError
+from bench.learners.clustering import kmeans
 from bench.learners.embedding import NearestNeighbours
+from bench.learners.embeddings import embed_all
 from bench.learners.logistic import LogisticRegression
-from bench.seeds import Seed
 
 VERSION = 1
 """Raised whenever the same settings would give other answers."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, is_dataclass
 
+from bench.basics.errors import BenchError
 from bench.contracts import ClassifierRecipe, Context, EncoderRecipe, TaskSpec
 from bench.datasets.images import UnlabelledImages
-from bench.errors import BenchError
 from bench.learners.embedding import EmbeddingClassifier
 
 

@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 
 from baselines.encoders.pixels import PixelEncoder
+from bench.basics.errors import BenchError
 from bench.contracts import Context, TaskSpec
 from bench.datasets.images import UnlabelledImages
-from bench.errors import BenchError
 from bench.learners.embedding import EmbeddingClassifier, NearestNeighbours
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bench.basics.errors import BenchError
 from bench.contracts import Context, Learner, MetaLearner, TaskSpec
 from bench.datasets.images import UnlabelledImages
-from bench.errors import BenchError
 
 
 @dataclass(frozen=True)

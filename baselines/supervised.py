@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bench.basics.errors import BenchError
 from bench.contracts import Context, Learner, MetaLearner, TaskSampler, TaskSpec
 from bench.datasets.images import LabelledImages
-from bench.errors import BenchError
 from bench.tasks.attributes import true_tasks
 
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bench.basics.errors import BenchError
+from bench.basics.seeds import Seed
 from bench.contracts import Context, EncoderRecipe, TaskSpec
 from bench.datasets.images import UnlabelledImages
-from bench.errors import BenchError
 from bench.learners.embedding import EmbeddingClassifier
-from bench.seeds import Seed
 
 VERSION = 1
 """Raised whenever the same settings would give other answers."""

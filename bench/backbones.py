@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.errors import BenchError
+from bench.basics.errors import BenchError
 
 Params = dict[str, Tensor]
 ImageShape = tuple[int, int, int]

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from bench.errors import BenchError
-from bench.seeds import Seed
+from bench.basics.errors import BenchError
+from bench.basics.seeds import Seed
 
 if TYPE_CHECKING:
     import torch
 
-    from bench.artifacts import ArtifactStore
-    from bench.checkpoint import Checkpoint
     from bench.datasets.images import LabelledImages, UnlabelledImages
+    from bench.training.artifacts import ArtifactStore
+    from bench.training.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True, slots=True)

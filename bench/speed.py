@@ -32,11 +32,11 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from bench.allocator import keep_temporaries
 from bench.backbones import Conv4, Params, RunningStatistics
+from bench.basics.allocator import keep_temporaries
+from bench.basics.files import write_json
 from bench.contracts import Classifier, Tasks, TaskSpec
 from bench.datasets.images import LabelledImages
-from bench.files import write_json
 from bench.learners import reference
 from bench.learners.adaptation import adaptation
 from bench.learners.embedding import NearestNeighbours

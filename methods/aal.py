@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
+from bench.basics.errors import BenchError
 from bench.contracts import Context, Learner, MetaLearner, Tasks, TaskSpec
 from bench.datasets.images import UnlabelledImages
-from bench.errors import BenchError
 from bench.tasks.draw import distinct
 from methods.augmentation import Augmentation
 

@@ -1,4 +1,4 @@
-"""The augmentations that invent the queries of UMTRA and AAL, chosen and set in one place."""
+"""The augmentations that make the queries of UMTRA and AAL, chosen and set in one place."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.errors import BenchError, did_you_mean
+from bench.basics.errors import BenchError, did_you_mean
 from methods.augment import random_colour, random_geometry, random_pixel_mask, random_subpixel_shift
 from methods.autoaugment import POLICIES, random_policy
 

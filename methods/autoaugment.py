@@ -29,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.errors import BenchError
+from bench.basics.errors import BenchError
 
 Step = tuple[str, float, int]
 """Operation, probability, magnitude (which autocontrast, equalize and invert do not use)."""

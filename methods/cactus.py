@@ -16,13 +16,13 @@ from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from bench.checkpoint import Checkpoint
+from bench.basics.errors import BenchError, did_you_mean
+from bench.basics.seeds import Seed
 from bench.contracts import Context, EncoderRecipe, Learner, MetaLearner, TaskSpec
 from bench.datasets.images import UnlabelledImages
-from bench.embeddings import embed_all
-from bench.errors import BenchError, did_you_mean
-from bench.seeds import Seed
+from bench.learners.embeddings import embed_all
 from bench.tasks.labelled import LabelledSampler
+from bench.training.checkpoint import Checkpoint
 
 VERSION = 1
 """Raised whenever the same settings would make other partitions."""

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bench.basics.errors import BenchError, did_you_mean
 from bench.contracts import (
     Context,
     Generator,
@@ -20,7 +21,6 @@ from bench.contracts import (
     TaskSpec,
 )
 from bench.datasets.images import UnlabelledImages
-from bench.errors import BenchError, did_you_mean
 from bench.tasks.draw import distinct
 from methods.augment import random_shift
 

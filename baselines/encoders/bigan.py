@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.checkpoint import Checkpoint
+from bench.basics.errors import BenchError
 from bench.contracts import Context
 from bench.datasets.images import UnlabelledImages
-from bench.errors import BenchError
-from bench.training import EpochBatches, train
+from bench.training.checkpoint import Checkpoint
+from bench.training.loop import EpochBatches, train
 
 VERSION = 1
 """Raised whenever the same settings would train another encoder."""

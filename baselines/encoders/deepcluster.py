@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from baselines.encoders.whitening import Whitening
-from bench.checkpoint import Checkpoint
+from bench.basics.errors import BenchError, did_you_mean
+from bench.basics.seeds import Seed
 from bench.contracts import Context
 from bench.datasets.images import UnlabelledImages
-from bench.errors import BenchError, did_you_mean
-from bench.seeds import Seed
-from bench.training import train
+from bench.training.checkpoint import Checkpoint
+from bench.training.loop import train
 
 VERSION = 1
 """Raised whenever the same settings would train another encoder."""

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from baselines.encoders.frozen import FrozenEncoder, WhitenedEncoder, check_whole, whitened
-from bench import pretrained
 from bench.contracts import Context
 from bench.datasets.images import UnlabelledImages
-from bench.pretrained import Checkpoint
+from bench.foreign import pretrained
+from bench.foreign.pretrained import Checkpoint
 
 VERSION = 1
 """Raised whenever the same settings would make other embeddings."""

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bench.basics.errors import BenchError, Diverged, did_you_mean
 from bench.contracts import Context
 from bench.datasets.images import UnlabelledImages
-from bench.errors import BenchError, Diverged, did_you_mean
 from bench.foreign import objects
 from bench.foreign.formats import ENCODER, Opened, open_file, sha256
 from bench.foreign.probing import any_batch_size, finite, steady

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from baselines.encoders.whitening import Whitening
+from bench.basics.errors import BenchError
 from bench.contracts import Context
 from bench.datasets.images import UnlabelledImages
-from bench.embeddings import embed_all
-from bench.errors import BenchError
+from bench.learners.embeddings import embed_all
 
 VERSION = 1
 """Raised whenever the same features would be whitened otherwise."""

@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.encoders.frozen import FrozenEncoder, WhitenedEncoder, check_whole, whitened
-from bench import pretrained
+from bench.basics.errors import BenchError, did_you_mean
 from bench.contracts import Context
 from bench.datasets.images import UnlabelledImages
-from bench.errors import BenchError, did_you_mean
-from bench.pretrained import State
+from bench.foreign import pretrained
+from bench.foreign.pretrained import State
 
 VERSION = 1
 """Raised whenever the same settings would make other embeddings."""

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.errors import Diverged
+from bench.basics.errors import Diverged
 
 NEGLIGIBLE = 1e-6
 """Components with less than this share of the largest one's variance are rounding errors, and left out."""

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock
 
-from bench.errors import BenchError
+from bench.basics.errors import BenchError
 
 if TYPE_CHECKING:
     from bench.contracts import ProgressCallback

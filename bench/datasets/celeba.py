@@ -10,12 +10,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.artifacts import content_key
+from bench.basics.errors import BenchError, did_you_mean
+from bench.basics.keys import content_key
 from bench.datasets import archives, raw
 from bench.datasets.decoding import Box, Photo, decode_all
 from bench.datasets.resize import Filter, check_filter
 from bench.datasets.source import SPLITS, Item
-from bench.errors import BenchError, did_you_mean
 
 IMAGES = {"train": 162_770, "val": 19_867, "test": 19_962}
 IDENTITIES = 10_177

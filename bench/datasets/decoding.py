@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from bench.basics.errors import BenchError
 from bench.datasets.archives import Place, Reader, Tree
 from bench.datasets.resize import Filter, resize
-from bench.errors import BenchError
 
 MOST_PIXELS = 64_000_000
 """A larger image is refused before it is decoded."""

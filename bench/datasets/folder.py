@@ -12,13 +12,13 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.artifacts import content_key
+from bench.basics.errors import BenchError, did_you_mean
+from bench.basics.files import read_json
+from bench.basics.keys import content_key
 from bench.datasets import archives
 from bench.datasets.decoding import Photo, decode_all
 from bench.datasets.resize import Filter, check_filter
 from bench.datasets.source import SPLITS, Item
-from bench.errors import BenchError, did_you_mean
-from bench.files import read_json
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}

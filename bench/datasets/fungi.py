@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.artifacts import content_key
+from bench.basics.errors import BenchError
+from bench.basics.files import read_json
+from bench.basics.keys import content_key
 from bench.datasets import archives
 from bench.datasets.decoding import Photo, decode_trees
 from bench.datasets.raw import several
 from bench.datasets.resize import Filter, check_filter
 from bench.datasets.source import SPLITS, Item
-from bench.errors import BenchError
-from bench.files import read_json
 
 CLASSES = {"train": 994, "val": 200, "test": 200}
 """Of Meta-Dataset's split (Triantafillou et al. 2020)."""

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.basics.errors import BenchError
+from bench.basics.seeds import Seed
 from bench.datasets.source import Item
-from bench.errors import BenchError
-from bench.seeds import Seed
 
 if TYPE_CHECKING:  # matplotlib is slow to import
     from matplotlib.ft2font import FT2Font

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.artifacts import content_key
+from bench.basics.errors import BenchError
+from bench.basics.keys import content_key
 from bench.datasets import archives
 from bench.datasets.decoding import Photo, decode_trees
 from bench.datasets.folder import SPLIT_FOLDERS, SUFFIXES
@@ -22,7 +23,6 @@ from bench.datasets.pickles import read_arrays
 from bench.datasets.raw import several
 from bench.datasets.resize import Filter, check_filter, resize
 from bench.datasets.source import SPLITS, Item
-from bench.errors import BenchError
 
 CLASSES = {"train": 64, "val": 16, "test": 20}
 IMAGES = 600

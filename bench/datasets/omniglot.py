@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.artifacts import content_key
+from bench.basics.errors import BenchError
+from bench.basics.keys import content_key
 from bench.contracts import ProgressCallback
 from bench.datasets import archives
 from bench.datasets.resize import Filter, check_filter, resize
 from bench.datasets.source import SPLITS, Item
-from bench.errors import BenchError
 
 OFFICIAL = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
 

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.errors import BenchError
+from bench.basics.errors import BenchError
 
 _DEEPEST = 8
 """Levels of dicts and lists within each other that are looked into."""

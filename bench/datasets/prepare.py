@@ -34,13 +34,13 @@ import pyarrow.parquet as pq
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from bench.artifacts import content_key
+from bench.basics.errors import BenchError
+from bench.basics.files import install_folder, read_json, write_json
+from bench.basics.keys import content_key
 from bench.contracts import ProgressCallback
 from bench.datasets.images import Attributes
 from bench.datasets.residence import MappedFrom, is_large, npy_header
 from bench.datasets.source import SPLITS, AttributeSource, Dataset, DatasetSource, Item, Split
-from bench.errors import BenchError
-from bench.files import install_folder, read_json, write_json
 
 VERSION = 1
 """Raised when the files' layout changes or when a source draws other pixels from the same settings."""

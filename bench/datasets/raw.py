@@ -9,8 +9,8 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.basics.errors import BenchError
 from bench.datasets.archives import Tree
-from bench.errors import BenchError
 
 MOST_BYTES_OF_A_LIST = 2**29
 MOST_NAMED = 20  # missing files named in one message

@@ -19,8 +19,8 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.errors import BenchError
-from bench.files import read_json, replacing
+from bench.basics.errors import BenchError
+from bench.basics.files import read_json, replacing
 
 COPIED_UP_TO = 2**30
 """Bytes of pixels of which a process takes a copy into its memory."""

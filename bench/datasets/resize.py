@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.errors import BenchError, did_you_mean
+from bench.basics.errors import BenchError, did_you_mean
 
 Filter = Literal["bilinear", "antialias", "box"]
 """bilinear: two by two neighbours, whatever the reduction, as ``tf.image.resize`` does; strokes thinner than

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bench.basics.errors import BenchError
+from bench.basics.seeds import Seed
 from bench.datasets.images import Attributes, LabelledImages, UnlabelledImages
 from bench.datasets.residence import MappedFrom, is_large, pixel_digest, settle, shuffled_copy
-from bench.errors import BenchError
-from bench.seeds import Seed
 
 SPLITS = ("train", "val", "test")
 """The classes of these three are disjoint: meta-train, meta-validation and meta-test."""

@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from bench.basics.errors import BenchError, did_you_mean
 from bench.datasets.resize import Filter, check_filter, resize
 from bench.datasets.source import SPLITS, Item
-from bench.errors import BenchError, did_you_mean
-from bench.interop.torchmeta_folders import LAYOUTS, PreparedSplit, read_prepared
+from bench.datasets.torchmeta_folders import LAYOUTS, PreparedSplit, read_prepared
 
 
 @dataclass(frozen=True, slots=True)
 class TorchmetaFolder:
-    """Classes and splits as in the folder (see :mod:`bench.interop.torchmeta_folders`), images resized.
+    """Classes and splits as in the folder (see :mod:`bench.datasets.torchmeta_folders`), images resized.
 
     Every split is read as it is; what a class's images are called is their number in it.
     """

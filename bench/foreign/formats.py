@@ -29,7 +29,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.errors import BenchError
+from bench.basics.errors import BenchError
 
 ENDINGS = {".pt2": "pt2", ".pt": "torchscript", ".ts": "torchscript", ".torchscript": "torchscript", ".onnx": "onnx"}
 PICKLE_ENDINGS = (".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".tar")

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.errors import BenchError
+from bench.basics.errors import BenchError
 from bench.foreign.formats import Role
 
 

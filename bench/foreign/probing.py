@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from bench.errors import BenchError
+from bench.basics.errors import BenchError
 from bench.foreign.formats import Role
 
 SIZES = (3, 2, 1)  # batch sizes that must work

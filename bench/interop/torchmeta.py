@@ -8,7 +8,8 @@ and it cannot be a dependency. It does run, after three one-line repairs that :f
 
 Into the harness: :func:`from_torchmeta` makes a seeded task sampler of any CombinationMetaDataset. Out of it:
 :func:`torchmeta_batches` and :func:`sealed_batches` hand our tasks to code that was written for torchmeta's loader.
-:func:`published_split` reads the splits in its wheel. Folders that it prepared: :mod:`bench.interop.torchmeta_folders`.
+:func:`published_split` reads the splits in its wheel. Folders that it prepared are read by
+:mod:`bench.datasets.torchmeta_folders`.
 Nothing here but :func:`load` imports torchmeta, and nothing imports it unasked.
 """
 
@@ -28,11 +29,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.basics.errors import BenchError, did_you_mean
+from bench.basics.seeds import Seed
 from bench.contracts import Tasks, TaskSampler, TaskSpec
 from bench.datasets.images import LabelledImages
-from bench.errors import BenchError, did_you_mean
-from bench.interop.torchmeta_folders import EXTRA
-from bench.seeds import Seed
+from bench.datasets.torchmeta_folders import EXTRA
 from bench.tasks.draw import distinct
 from bench.tasks.manifest import Manifest
 

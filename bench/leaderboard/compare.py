@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.errors import BenchError, did_you_mean
+from bench.basics.errors import BenchError, did_you_mean
 from bench.leaderboard.loading import Frames
-from bench.leaderboard.scorebook import Entry, EvaluationSet, ScoreBook
+from bench.leaderboard.score_table import Entry, EvaluationSet, ScoreTable
 from bench.leaderboard.statistics import Difference, paired_difference
 
 
@@ -32,7 +32,7 @@ def compare(a: str, b: str, frames: Frames) -> list[Comparison]:
     """
     if a == b:
         raise BenchError(f"{a} is compared with itself; name two methods, or METHOD@BUDGET twice")
-    book = ScoreBook(frames)
+    book = ScoreTable(frames)
     found = []
     for left in _select(book, a):
         for right in _select(book, b):
@@ -76,7 +76,7 @@ def _name(entry: Entry) -> str:
     return f"{entry.method} [{entry.variant}]" if entry.variant else entry.method
 
 
-def _select(book: ScoreBook, text: str) -> list[Entry]:
+def _select(book: ScoreTable, text: str) -> list[Entry]:
     """Entries of ``method`` or ``method@budget``."""
     method, _, budget = text.partition("@")
     found = [entry for entry in book.entries if entry.method == method]

@@ -1,7 +1,7 @@
-"""What methods invent, as the gate sees it: measures of :mod:`bench.inspection` that must stay near recorded values.
+"""Synthetic tasks as the gate sees them: measures of ``bench inspect`` that must stay near recorded values.
 
-Accuracy after a short training hardly tells one task sampler from another; what it invents does. A measure may not
-move to either side: invented tasks that are easier than they were are as wrong as harder ones.
+Accuracy after a short training hardly tells one task sampler from another; its tasks do. A measure may not
+move to either side: synthetic tasks that are easier than they were are as wrong as harder ones.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from bench.inspection.records import Inspection
+from bench.looking.inspection.records import Inspection
 
 DEFAULT_MARGIN = 3.0
 """Points: hundredths of a share, or of a ratio to true classes."""
@@ -28,7 +28,7 @@ MEASURES: Mapping[str, Callable[[Inspection], float | None]] = {
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """A measure of what one method invents, and how far from there it may be."""
+    """A measure of the synthetic tasks of one method, and how far from there it may be."""
 
     dataset: str
     method: str

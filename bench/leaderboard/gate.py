@@ -2,8 +2,8 @@
 
 A baseline is one Parquet file. Columns: dataset, method, budget, manifest (SHA-256), shot, seed, task,
 correct, total, margin (accuracy points); one row per task. The schema's metadata holds, under
-``bench.baseline``, a JSON object: format_version, margin (the default it was written with), and inventions, what the
-methods invented (see :mod:`bench.leaderboard.drift`).
+``bench.baseline``, a JSON object: format_version, margin (the default it was written with), and synthetic_tasks,
+measures of the methods' synthetic tasks (see :mod:`bench.leaderboard.drift`).
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.errors import BenchError, did_you_mean
-from bench.files import replacing
-from bench.inspection.records import Inspection
+from bench.basics.errors import BenchError, did_you_mean
+from bench.basics.files import replacing
 from bench.leaderboard import drift
 from bench.leaderboard.loading import Frames
-from bench.leaderboard.scorebook import Entry, ScoreBook
+from bench.leaderboard.score_table import Entry, ScoreTable
 from bench.leaderboard.statistics import Difference, Scores, paired_difference
+from bench.looking.inspection.records import Inspection
 
 FORMAT_VERSION = 1
 METADATA_KEY = b"bench.baseline"
@@ -47,14 +47,14 @@ Verdict = Literal["OK", "WORSE", "CHANGED", "MISSING", "NEW"]
 
 @dataclass(frozen=True, slots=True)
 class GateRow:
-    """The verdict on one method, budget and manifest, or on a measure of what the method invents."""
+    """The verdict on one method, budget and manifest, or on a measure of its synthetic tasks."""
 
     verdict: Verdict
     dataset: str
     method: str
     budget: str
     shot: int | None
-    """None for a measure of what the method invents, as the empty ``manifest``."""
+    """None for a measure of synthetic tasks, as the empty ``manifest``."""
     manifest: str
     margin: float
     """Accuracy points; points of the measure."""
@@ -73,16 +73,16 @@ def write_baseline(
     path: Path,
     margin: float = DEFAULT_MARGIN,
     margins: Mapping[str, float] | None = None,
-    inventions: Sequence[drift.Expected] = (),
+    synthetic: Sequence[drift.Expected] = (),
 ) -> None:
     """Record the finished runs of ``frames``. ``margins``: accuracy points for single methods, by exact name.
 
-    ``inventions``: what the methods invent, to be kept beside the accuracies.
+    ``synthetic``: measures of the methods' synthetic tasks, to be kept beside the accuracies.
 
     Raises BenchError when there is none, for a negative margin, an unknown method in ``margins``, and where
     one method and budget has runs of different settings or of different versions of a dataset.
     """
-    book = ScoreBook(frames)
+    book = ScoreTable(frames)
     if not book.entries:
         raise BenchError("no run is finished, so there is no baseline to write")
     names = [(entry.dataset, entry.method, entry.budget) for entry in book.entries]
@@ -107,7 +107,7 @@ def write_baseline(
     facts = {
         "format_version": FORMAT_VERSION,
         "margin": float(margin),
-        "inventions": [asdict(one) for one in inventions],
+        "synthetic_tasks": [asdict(one) for one in synthetic],
     }
     meta = {METADATA_KEY: json.dumps(facts).encode()}
     if path.exists() and not _is_baseline(path):
@@ -126,13 +126,14 @@ def _is_baseline(path: Path) -> bool:
 
 
 def read_baseline(path: Path) -> tuple[pd.DataFrame, list[drift.Expected]]:
-    """The rows of a baseline and what methods invented, checked. BenchError, in one sentence, for a damaged file."""
+    """The rows of a baseline and its measures of synthetic tasks. BenchError, in one sentence, for a damaged file."""
     try:
         with pq.ParquetFile(path) as file:
             table = file.read(use_threads=False)
         meta = json.loads((table.schema.metadata or {})[METADATA_KEY])
         version = meta["format_version"]
-        inventions = [drift.Expected(**one | {"seeds": tuple(one["seeds"])}) for one in meta.get("inventions", ())]
+        written = meta.get("synthetic_tasks", meta.get("inventions", ()))  # the name until version 0.1
+        synthetic = [drift.Expected(**one | {"seeds": tuple(one["seeds"])}) for one in written]
         rows: pd.DataFrame = table.select(SCHEMA.names).cast(SCHEMA).to_pandas()
     except FileNotFoundError as error:
         raise BenchError(f"there is no baseline {path}; write one from finished runs first") from error
@@ -148,7 +149,7 @@ def read_baseline(path: Path) -> tuple[pd.DataFrame, list[drift.Expected]]:
     fault = _fault(rows)
     if fault:
         raise BenchError(f"baseline {path} is damaged ({fault}); restore it or write it anew")
-    return rows, inventions
+    return rows, synthetic
 
 
 def _fault(rows: pd.DataFrame) -> str | None:
@@ -179,7 +180,7 @@ def check(
     inspections: Sequence[Inspection] = (),
     seeds: Sequence[int] | None = None,
 ) -> list[GateRow]:
-    """Judge the finished runs of ``frames``, and ``inspections`` of what methods invent, against a baseline.
+    """Judge the finished runs of ``frames``, and ``inspections`` of their synthetic tasks, against a baseline.
 
     ``margin`` in accuracy points replaces the baseline's own. ``seeds``: judge the runs with these training seeds
     instead of those that the baseline was recorded with.
@@ -190,14 +191,14 @@ def check(
     the interval includes the spread between seeds; with two or three it is wide, and only a large drop is
     certain. With one seed it cannot include it, and a mere change of random numbers may look WORSE: choose a
     margin above the spread between seeds.
-    CHANGED: a measure of what a method invents is further from its recorded value than its margin, on either side.
+    CHANGED: a measure of a method's synthetic tasks is further from its recorded value than its margin, on either side.
     MISSING: a seed, run, manifest or inspection of the baseline is not there or not done.
     NEW: not in the baseline; for information only.
     """
     if margin is not None and not (math.isfinite(margin) and margin >= 0):
         raise BenchError(f"the margin must be at least 0 accuracy points, not {margin}")
-    recorded, inventions = read_baseline(baseline)
-    book = ScoreBook(frames)
+    recorded, synthetic = read_baseline(baseline)
+    book = ScoreTable(frames)
     rows: list[GateRow] = []
     seen: set[tuple[str, ...]] = set()
     for values, group in recorded.groupby(KEY, sort=True):
@@ -223,8 +224,8 @@ def check(
                     )
                 )
     rows.sort(key=lambda r: (r.dataset, r.method, r.budget, r.shot or 0, r.manifest, r.verdict, r.reason))
-    invented = drift.measured(inspections)
-    return rows + [_judge_invention(one, invented, seeds) for one in inventions]
+    measured = drift.measured(inspections)
+    return rows + [_judge_synthetic(one, measured, seeds) for one in synthetic]
 
 
 def failed(rows: Sequence[GateRow]) -> bool:
@@ -232,7 +233,7 @@ def failed(rows: Sequence[GateRow]) -> bool:
     return any(row.verdict in ("WORSE", "CHANGED", "MISSING") for row in rows)
 
 
-def _judge_invention(
+def _judge_synthetic(
     one: drift.Expected, found: Mapping[drift.Key, Mapping[int, float]], seeds: Sequence[int] | None
 ) -> GateRow:
     values, wanted = found.get(one.key, {}), one.seeds if seeds is None else tuple(seeds)
@@ -262,7 +263,7 @@ def _judge(
     key: tuple[str, ...],
     group: pd.DataFrame,
     frames: Frames,
-    book: ScoreBook,
+    book: ScoreTable,
     margin: float | None,
     wanted: Sequence[int] | None,
 ) -> list[GateRow]:

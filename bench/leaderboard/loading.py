@@ -15,12 +15,12 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from bench import catalogue
-from bench.catalogue import RESERVED
-from bench.config import UNNAMED
-from bench.errors import BenchError
-from bench.records import Evaluation, RunRecord, read_record, run_folders
-from bench.scores import read_scores
+from bench.basics.errors import BenchError
+from bench.planning import catalogue
+from bench.planning.catalogue import RESERVED
+from bench.planning.overrides import UNNAMED
+from bench.records.record import Evaluation, RunRecord, read_record, run_folders
+from bench.records.scores import read_scores
 
 ROW = ["dataset", "dataset_hash", "method", "budget", "variant"]
 """What makes runs one row of a leaderboard; they may then differ by their training seed only."""

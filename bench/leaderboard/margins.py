@@ -7,11 +7,11 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from bench.errors import BenchError
-from bench.inspection.records import Inspection
+from bench.basics.errors import BenchError
 from bench.leaderboard import drift
 from bench.leaderboard.loading import Frames
-from bench.leaderboard.scorebook import ScoreBook
+from bench.leaderboard.score_table import ScoreTable
+from bench.looking.inspection.records import Inspection
 
 LEAST_SEEDS = 5
 """Below, the spread of seeds is a guess."""
@@ -21,7 +21,7 @@ WIDTH = 3.0
 of twenty honest re-runs of our own suite, as it then was, failed in one row or more; see reports/baselines."""
 
 DRIFT_WIDTH = 4.0
-"""The same for what methods invent, where no interval comes on top."""
+"""The same for measures of synthetic tasks, where no interval comes on top."""
 
 STEP = 0.5  # points; margins are rounded up to a multiple
 
@@ -31,7 +31,7 @@ def of_accuracy(frames: Frames, least: float, methods: Collection[str]) -> dict[
 
     BenchError for a method with fewer than LEAST_SEEDS training seeds, or none.
     """
-    book = ScoreBook(frames)
+    book = ScoreTable(frames)
     found: dict[str, float] = {}
     for entry in (one for one in book.entries if one.method in methods):
         for manifest in book.answered(entry):
@@ -44,7 +44,7 @@ def of_accuracy(frames: Frames, least: float, methods: Collection[str]) -> dict[
     return found
 
 
-def of_inventions(inspections: Sequence[Inspection], least: float) -> Mapping[drift.Key, float]:
+def of_synthetic(inspections: Sequence[Inspection], least: float) -> Mapping[drift.Key, float]:
     """Measure of a method -> margin in points, likewise."""
     return {
         key: _margin(f"{key[1]}, {key[3]}", list(values.values()), DRIFT_WIDTH, least)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from bench.errors import BenchError
+from bench.basics.errors import BenchError
 
 # A match names its printed row by these columns of paper-results.csv; an empty field there accepts anything.
 _SELECTORS = (

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bench.errors import BenchError
+from bench.basics.errors import BenchError
 from bench.leaderboard.loading import Frames
 from bench.leaderboard.published import Published, published
-from bench.leaderboard.scorebook import Entry, EvaluationSet, ScoreBook
+from bench.leaderboard.score_table import Entry, EvaluationSet, ScoreTable
 from bench.leaderboard.statistics import Difference, Estimate, Scores, estimate, holm, paired_difference
 
 GROUPS = {"unsupervised": "Unsupervised", "floor": "Floors", "ceiling": "Ceilings", "transfer": "Transfer"}
@@ -139,14 +139,14 @@ def build(frames: Frames) -> Leaderboard:
         counts = frames.runs["status"].value_counts().sort_index()
         told = ", ".join(f"{count} {status}" for status, count in counts.items())
         raise BenchError(f"no run is finished ({told or 'no runs'}); see the reason in run.json or run again")
-    book = ScoreBook(frames)
+    book = ScoreTable(frames)
     tables = []
     for number, manifests in _tables(book):
         tables.append(_table(book, number, manifests))
     return Leaderboard(tuple(tables), _unfinished(frames), frames.problems)
 
 
-def _tables(book: ScoreBook) -> list[tuple[int, dict[int, EvaluationSet]]]:
+def _tables(book: ScoreTable) -> list[tuple[int, dict[int, EvaluationSet]]]:
     """Put manifests into tables: never two for one shot, and those answered together stay together."""
     answered_by: dict[str, set[int]] = defaultdict(set)
     for number, entry in enumerate(book.entries):
@@ -174,7 +174,7 @@ def _tables(book: ScoreBook) -> list[tuple[int, dict[int, EvaluationSet]]]:
     return found
 
 
-def _table(book: ScoreBook, number: int, manifests: Mapping[int, EvaluationSet]) -> Table:
+def _table(book: ScoreTable, number: int, manifests: Mapping[int, EvaluationSet]) -> Table:
     first = next(iter(manifests.values()))
     scores: dict[int, dict[Entry, Score]] = {}
     for shot, one in manifests.items():

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bench.basics.errors import BenchError
 from bench.contracts import Classifier, Encoder
-from bench.embeddings import embed
-from bench.errors import BenchError
+from bench.learners.embeddings import embed
 
 _PIECE = 2**22
 """Numbers in the embeddings that a CPU works on at once."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.errors import BenchError, Diverged
+from bench.basics.errors import BenchError, Diverged
 
 TOLERANCE = 1e-9
 """Newton decrement at which a task is solved; the objective is then within 1e-18 of its minimum."""

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from bench.backbones import Backbone, ImageShape, Params
+from bench.basics.errors import BenchError
 from bench.contracts import Context, Tasks, TaskSampler, TaskSpec
-from bench.errors import BenchError
 from bench.learners.adaptation import adaptation
 from bench.learners.meta_training import check_training, chunk_size, image_shape, initial_params, meta_train
 

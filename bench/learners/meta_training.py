@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from bench.backbones import Backbone, ImageShape, Params
+from bench.basics.errors import BenchError
 from bench.contracts import Context, Learner, Tasks, TaskSampler, TaskSpec
-from bench.errors import BenchError
-from bench.training import train
+from bench.training.loop import train
 
 
 def initial_params(backbone: Backbone, shape: ImageShape, outputs: int | None, context: Context) -> Params:

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bench.backbones import Conv4, ImageShape, Normalise, Params, RunningStatistics, batch_statistics
+from bench.basics.errors import BenchError
 from bench.contracts import Context, Tasks, TaskSampler, TaskSpec
-from bench.errors import BenchError
 from bench.learners.adaptation import labels_of
 from bench.learners.meta_training import check_training, chunk_size, image_shape, initial_params, meta_train
 

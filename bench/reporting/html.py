@@ -13,13 +13,13 @@ from bench.reporting.rendering import environment, view
 def html(
     leaderboard: Leaderboard,
     figures: Mapping[str, bytes],
-    invented: Sequence[Section] = (),
+    synthetic: Sequence[Section] = (),
     commands: Sequence[Sequence[str]] = (),
 ) -> str:
-    """``figures``: file name -> PNG. ``invented``: what the methods invent; may be empty.
+    """``figures``: file name -> PNG. ``synthetic``: measurements of the methods' synthetic tasks; may be empty.
 
     ``commands``: for each table, the lines that make its runs again.
     """
     embedded = {name: f"data:image/png;base64,{base64.b64encode(png).decode()}" for name, png in figures.items()}
     template = environment(autoescape=True).get_template("report.html.j2")
-    return template.render(**view(leaderboard, commands=commands), figures=embedded, invented=invented)
+    return template.render(**view(leaderboard, commands=commands), figures=embedded, synthetic=synthetic)

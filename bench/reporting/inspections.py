@@ -1,4 +1,4 @@
-"""The section "What the methods invent": measurements of ``bench inspect``, as plain text for every format."""
+"""The section "Synthetic tasks of the methods": measurements of ``bench inspect``, as plain text for every format."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.errors import BenchError
-from bench.inspection.records import Inspection, Space, inspection_files, read_inspection
+from bench.basics.errors import BenchError
 from bench.leaderboard.columns import DASH
+from bench.looking.inspection.records import Inspection, Space, inspection_files, read_inspection
 
-HEADING = "What the methods invent"
+HEADING = "Synthetic tasks of the methods"
 REAL = "True classes (with labels)"
 
 COLUMNS = (
@@ -60,7 +60,7 @@ def sections(inspections: Sequence[Inspection]) -> tuple[Section, ...]:
         tables[one.dataset, one.dataset_hash, shape, one.ruler.iterations, one.ruler.key].append(one)
     found = (_section(tables[key]) for key in sorted(tables))
     return tuple(
-        replace(one, picture=f"invented{'' if number == 1 else f'-{number}'}.png")
+        replace(one, picture=f"synthetic-tasks{'' if number == 1 else f'-{number}'}.png")
         for number, one in enumerate(found, 1)
     )
 
@@ -90,7 +90,7 @@ def _section(inspections: Sequence[Inspection]) -> Section:
         *("1.00", "1.00", _distance(first.frechet.floor), DASH),
     )
     return Section(
-        title=f"{first.dataset}: {first.tasks} invented tasks, {first.way}-way {first.shot}-shot, "
+        title=f"{first.dataset}: {first.tasks} synthetic tasks, {first.way}-way {first.shot}-shot, "
         f"{first.query} queries per class",
         columns=COLUMNS + (CLUSTER_COLUMNS if clustered else ()),
         rows=(

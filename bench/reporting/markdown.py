@@ -13,10 +13,11 @@ from bench.reporting.rendering import environment, view
 def markdown(
     leaderboard: Leaderboard,
     figures: Mapping[str, str],
-    invented: Sequence[Section] = (),
+    synthetic: Sequence[Section] = (),
     commands: Sequence[Sequence[str]] = (),
 ) -> str:
-    """``figures``: file name -> address to link to; may be empty. ``invented``: what the methods invent, likewise.
+    """``figures``: file name -> address to link to; may be empty. ``synthetic``: measurements of
+    synthetic tasks, likewise.
 
     ``commands``: for each table, the lines that make its runs again.
     """
@@ -24,7 +25,7 @@ def markdown(
     jinja.filters["md"] = escape
     jinja.filters["fence"] = fence
     template = jinja.get_template("report.md.j2")
-    return template.render(**view(leaderboard, commands=commands), figures=figures, invented=invented)
+    return template.render(**view(leaderboard, commands=commands), figures=figures, synthetic=synthetic)
 
 
 def escape(text: str) -> str:

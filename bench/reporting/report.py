@@ -8,18 +8,18 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bench.arrangement import arrangement, arrangements
-from bench.errors import BenchError, did_you_mean
-from bench.files import replacing, write_text
-from bench.inspection.example import Example
-from bench.inspection.records import Inspection
+from bench.basics.errors import BenchError, did_you_mean
+from bench.basics.files import replacing, write_text
 from bench.leaderboard import loading
-from bench.leaderboard.arranged import Arranged, arrange
-from bench.leaderboard.commands import commands
 from bench.leaderboard.loading import Frames
+from bench.leaderboard.paper_tables import FilledLayout, fill
+from bench.leaderboard.reproduction import commands
 from bench.leaderboard.table import Leaderboard, build
-from bench.reporting import arranged as experiments
+from bench.looking.inspection.example import Example
+from bench.looking.inspection.records import Inspection
+from bench.planning.paper_layout import paper_layout, paper_layouts
 from bench.reporting import csv, inspections
+from bench.reporting import paper_tables as experiments
 from bench.reporting.html import html
 from bench.reporting.latex import latex
 from bench.reporting.markdown import markdown
@@ -38,63 +38,63 @@ def write_report(
 
     ``leaderboard.md``, ``.html`` (one file with its figures inside), ``.tex`` and ``.csv``, ``runs.csv``,
     ``inspections.csv`` where something was inspected and, for ``png``, ``figures/``; beside them the same for every
-    experiment of which there are runs, under its name and in the arrangement of its paper. ``experiment``: only that
+    experiment of which there are runs, under its name and in the layout of its paper. ``experiment``: only that
     one, on whatever dataset it was run. ``records``: also write ``records/`` (see
-    :mod:`bench.reporting.keeping`), and make the report from these records and nothing else.
+    :mod:`bench.reporting.report_records`), and make the report from these records and nothing else.
     Raises BenchError for an unknown format, where no run is finished, and where the folder cannot be written to.
     """
     _check(formats)
     if records:
-        from bench.reporting.keeping import kept
+        from bench.reporting.report_records import kept
 
         with kept(outs, reports / "records", experiment) as folder:
             return [*write_report(folder, reports, formats, experiment), reports / "records"]
     frames = loading.load(outs)
     if experiment is not None:
         name = experiment.removeprefix("experiment/")
-        found = arrangement(name)
+        found = paper_layout(name)
         if found is None:
-            raise BenchError(f"configs/experiment/{name}.yaml has no arrangement; 'bench report' shows its runs")
-        arranged = arrange(found, frames, everywhere=True)
-        if arranged is None:
+            raise BenchError(f"configs/experiment/{name}.yaml has no paper layout; 'bench report' shows its runs")
+        filled = fill(found, frames, everywhere=True)
+        if filled is None:
             raise BenchError(f"no run of experiment {name!r} among these; make some with bench run --experiment {name}")
-        return write_arranged(arranged, reports, formats)
+        return write_paper_tables(filled, reports, formats)
     inspected, problems = inspections.load(outs)
     leaderboard = build(frames)
     examples: Mapping[str, Example] = {}
     if {"html", "png"} & set(formats):
-        from bench.reporting import invented
+        from bench.reporting import task_figures
 
-        examples, damaged = invented.load(outs)
+        examples, damaged = task_figures.load(outs)
         problems += damaged
     leaderboard = replace(leaderboard, problems=(*leaderboard.problems, *problems))
     written = write(frames, leaderboard, reports, formats, inspected, examples)
-    for one in arrangements():
-        arranged = arrange(one, frames)
-        if arranged is not None:
-            written += write_arranged(arranged, reports, formats)
+    for one in paper_layouts():
+        filled = fill(one, frames)
+        if filled is not None:
+            written += write_paper_tables(filled, reports, formats)
     return written
 
 
-def write_arranged(arranged: Arranged, reports: Path, formats: Collection[str] = FORMATS) -> list[Path]:
+def write_paper_tables(filled: FilledLayout, reports: Path, formats: Collection[str] = FORMATS) -> list[Path]:
     """One experiment: ``<name>.md``, ``.html``, ``.tex``, ``.csv`` and, where it has one, ``figures/<name>.png``."""
-    name = arranged.arrangement.experiment
+    name = filled.layout.experiment
     pictures: dict[int, bytes] = {}
-    if arranged.arrangement.figure is not None and {"html", "png"} & set(formats):
+    if filled.layout.figure is not None and {"html", "png"} & set(formats):
         from bench.reporting.sweep import sweep
 
-        for table in arranged.tables:
+        for table in filled.tables:
             picture, problems = sweep(table)
-            arranged = replace(arranged, problems=arranged.problems + problems)
+            filled = replace(filled, problems=filled.problems + problems)
             if picture is not None:
                 pictures[table.number] = picture
     files = {number: f"{name}{'' if number == 1 else f'-{number}'}.png" for number in pictures}
     links = {number: f"figures/{file}" for number, file in files.items()} if "png" in formats else {}
     texts: dict[str, Callable[[], str]] = {
-        "md": lambda: experiments.to_markdown(arranged, links),
-        "html": lambda: experiments.to_html(arranged, pictures),
-        "tex": lambda: experiments.to_latex(arranged),
-        "csv": lambda: experiments.to_csv(arranged),
+        "md": lambda: experiments.to_markdown(filled, links),
+        "html": lambda: experiments.to_html(filled, pictures),
+        "tex": lambda: experiments.to_latex(filled),
+        "csv": lambda: experiments.to_csv(filled),
     }
     written = []
     for kind, text in texts.items():
@@ -119,7 +119,7 @@ def write(
     ``examples``: key of an inspection -> a task of that method, to be drawn.
     """
     _check(formats)
-    invented = inspections.sections(inspected)
+    synthetic = inspections.sections(inspected)
     again = [commands(table, frames) for table in leaderboard.tables]
     pictures: dict[str, bytes] = {}
     if {"html", "png"} & set(formats):
@@ -132,15 +132,15 @@ def write(
         leaderboard = replace(leaderboard, problems=leaderboard.problems + problems)
         pictures = draw(leaderboard, curves)
         if examples:
-            from bench.reporting.invented import draw as draw_tasks
+            from bench.reporting.task_figures import draw as draw_tasks
 
-            pictures |= draw_tasks(invented, examples)
+            pictures |= draw_tasks(synthetic, examples)
     texts: dict[str, str] = {}
     if "md" in formats:
         links = {name: f"figures/{name}" for name in pictures} if "png" in formats else {}
-        texts["leaderboard.md"] = markdown(leaderboard, links, invented, again)
+        texts["leaderboard.md"] = markdown(leaderboard, links, synthetic, again)
     if "html" in formats:
-        texts["leaderboard.html"] = html(leaderboard, pictures, invented, again)
+        texts["leaderboard.html"] = html(leaderboard, pictures, synthetic, again)
     if "tex" in formats:
         texts["leaderboard.tex"] = latex(leaderboard)
     if "csv" in formats:

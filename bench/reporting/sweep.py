@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from bench.arrangement import Figure as Sketch
-from bench.arrangement import plain
-from bench.leaderboard.arranged import ArrangedCell, ArrangedTable
+from bench.leaderboard.paper_tables import PaperCell, PaperTable
 from bench.leaderboard.statistics import Estimate
+from bench.planning.paper_layout import Figure as Sketch
+from bench.planning.values import plain
 from bench.reporting.figures import DPI, GREY, house_style, png
 
 Pictures = NDArray[np.uint8]
@@ -30,12 +30,12 @@ WIDTH, HEIGHT = 7.2, 3.1
 LEFT, RIGHT, TOP, BOTTOM = 0.6, 0.15, 0.15, 0.95
 
 
-def sweep(table: ArrangedTable) -> tuple[bytes | None, tuple[str, ...]]:
+def sweep(table: PaperTable) -> tuple[bytes | None, tuple[str, ...]]:
     """A PNG and one sentence per damaged file of samples; None where no value has a number of ours.
 
     The same records give the same bytes.
     """
-    sketch = table.arrangement.figure
+    sketch = table.layout.figure
     points = [row[0] for row in table.rows if row[0].cell.row.value is not None]
     if sketch is None or not any(cell.state == "done" for cell in points):
         return None, ()
@@ -44,7 +44,7 @@ def sweep(table: ArrangedTable) -> tuple[bytes | None, tuple[str, ...]]:
         return _draw(table, sketch, points, pictures), problems
 
 
-def _samples(points: list[ArrangedCell], count: int) -> tuple[dict[float, Pictures], tuple[str, ...]]:
+def _samples(points: list[PaperCell], count: int) -> tuple[dict[float, Pictures], tuple[str, ...]]:
     """Value -> the first ``count`` sample images of its run."""
     found: dict[float, Pictures] = {}
     problems = []
@@ -64,7 +64,7 @@ def _samples(points: list[ArrangedCell], count: int) -> tuple[dict[float, Pictur
     return found, tuple(problems)
 
 
-def _draw(table: ArrangedTable, sketch: Sketch, points: list[ArrangedCell], pictures: dict[float, Pictures]) -> bytes:
+def _draw(table: PaperTable, sketch: Sketch, points: list[PaperCell], pictures: dict[float, Pictures]) -> bytes:
     ours, theirs, line = sns.color_palette("colorblind", 4).as_hex()[:3]
     side = min(0.58, (WIDTH - LEFT - RIGHT) / max(1, len(pictures)))
     latents = max((len(images) for images in pictures.values()), default=0)

@@ -116,7 +116,7 @@ def _drop(row: GateRow) -> str:
 
 
 def inspection_table(section: Section) -> Rich:
-    """What methods invent, and how to read it."""
+    """Measurements of the methods' synthetic tasks, and how to read them."""
     page = Rich.grid(padding=(0, 0, 1, 0))
     page.add_column()
     found = Rich(title=Text(f"{HEADING}. {section.title}", style="bold"), title_justify="left")

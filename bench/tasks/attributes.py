@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bench.basics.errors import BenchError
+from bench.basics.seeds import Seed
 from bench.contracts import Tasks, TaskSampler, TaskSpec
 from bench.datasets.images import Attributes, LabelledImages, take
-from bench.errors import BenchError
-from bench.seeds import Seed
 from bench.tasks.draw import distinct
 from bench.tasks.labelled import LabelledSampler
 from bench.tasks.priority import priority

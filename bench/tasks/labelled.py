@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bench.basics.errors import BenchError
 from bench.contracts import Tasks, TaskSpec
 from bench.datasets.images import LabelledImages, take
-from bench.errors import BenchError
 from bench.tasks.draw import distinct
 
 

@@ -18,12 +18,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
+from bench.basics.errors import BenchError, did_you_mean
+from bench.basics.files import replacing
+from bench.basics.seeds import Seed
 from bench.contracts import TaskSpec
 from bench.datasets.images import Attributes
 from bench.datasets.source import Dataset, Split
-from bench.errors import BenchError, did_you_mean
-from bench.files import replacing
-from bench.seeds import Seed
 from bench.tasks import attributes as of_attributes
 from bench.tasks.priority import priority
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.seeds import Seed
+from bench.basics.seeds import Seed
 
 
 def priority(seed: Seed, tasks: NDArray[np.int64], item: NDArray[np.int64]) -> NDArray[np.uint64]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from bench.basics.errors import Diverged
 from bench.contracts import Generator, PosteriorEncoder
 from bench.datasets.images import UnlabelledImages
-from bench.errors import Diverged
 
 
 def check_alive(

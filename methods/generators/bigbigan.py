@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.errors import BenchError
-from bench.pretrained import Checkpoint, State
+from bench.basics.errors import BenchError
+from bench.foreign.pretrained import Checkpoint, State
 from methods.generators.pretrained import Decoder, Pretrained
 
 VERSION = 1

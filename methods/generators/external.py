@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bench.basics.errors import BenchError, did_you_mean
 from bench.contracts import Context
 from bench.datasets.images import UnlabelledImages
-from bench.errors import BenchError, did_you_mean
 from bench.foreign import objects
 from bench.foreign.formats import GENERATOR, Opened, open_file, sha256
 from methods.generators.alive import check_alive

@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.checkpoint import Checkpoint
+from bench.basics.errors import BenchError, did_you_mean
 from bench.contracts import Context
 from bench.datasets.images import UnlabelledImages
-from bench.errors import BenchError, did_you_mean
-from bench.training import train
+from bench.training.checkpoint import Checkpoint
+from bench.training.loop import train
 from methods.generators.alive import check_alive
 from methods.generators.training import PRECISIONS, initialise, resolve_precision
 

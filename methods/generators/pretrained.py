@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from bench import pretrained
 from bench.contracts import Context
 from bench.datasets.images import UnlabelledImages
-from bench.pretrained import Checkpoint
+from bench.foreign import pretrained
+from bench.foreign.pretrained import Checkpoint
 from methods.generators.alive import check_alive
 from methods.generators.external import ExternalGenerator, Settings
 from methods.generators.probe import probe
@@ -55,7 +55,7 @@ class Pretrained(ABC):
     what: ClassVar[str]
     """For messages."""
     foreign: ClassVar[tuple[str, ...]] = ()
-    """Classes that its files name and that are not needed, see :func:`bench.pretrained.load`."""
+    """Classes that its files name and that are not needed, see :func:`bench.foreign.pretrained.load`."""
 
     def __post_init__(self) -> None:
         self._settings()

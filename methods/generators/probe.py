@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from bench.errors import BenchError
+from bench.basics.errors import BenchError
 from bench.foreign.formats import GENERATOR
 from bench.foreign.probing import SIZES, any_batch_size, finite, steady
 

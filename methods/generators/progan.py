@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.pretrained import Checkpoint, State
+from bench.foreign.pretrained import Checkpoint, State
 from methods.generators.pretrained import Decoder, Pretrained
 
 VERSION = 1

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.errors import BenchError
-from bench.pretrained import Checkpoint, State
-from bench.seeds import Seed
+from bench.basics.errors import BenchError
+from bench.basics.seeds import Seed
+from bench.foreign.pretrained import Checkpoint, State
 from methods.generators.pretrained import Decoder, Pretrained
 
 VERSION = 1

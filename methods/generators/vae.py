@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.checkpoint import Checkpoint
+from bench.basics.errors import BenchError, did_you_mean
 from bench.contracts import Context
 from bench.datasets.images import UnlabelledImages
-from bench.errors import BenchError, did_you_mean
-from bench.training import train
+from bench.training.checkpoint import Checkpoint
+from bench.training.loop import train
 from methods.generators.alive import check_alive
 from methods.generators.training import PRECISIONS, initialise, resolve_precision
 from methods.generators.vae_networks import Network, architecture_for

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.errors import BenchError
+from bench.basics.errors import BenchError
 
 SMALL_SIDE = 32
 """Images with no longer side are small."""

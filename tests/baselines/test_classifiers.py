@@ -10,12 +10,12 @@ from baselines import classifiers
 from baselines.classifiers import KNN, MLP, ClusterMatching, Linear, MLPClassifier
 from baselines.embedding import Embedding
 from baselines.encoders.pixels import RawPixels
-from bench.artifacts import ArtifactStore
-from bench.checkpoint import Checkpoint
+from bench.basics.errors import BenchError
+from bench.basics.seeds import Seed
 from bench.contracts import Budget, Classifier, ClassifierRecipe, Context, Learner, Method, TaskSpec
 from bench.datasets.images import LabelledImages, UnlabelledImages
-from bench.errors import BenchError
-from bench.seeds import Seed
+from bench.training.artifacts import ArtifactStore
+from bench.training.checkpoint import Checkpoint
 
 SPEC = TaskSpec(5, 1, 5)
 PIXELS = torch.randint(0, 256, (90, 1, 3, 4), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)

@@ -25,7 +25,7 @@ from baselines.encoders.deepcluster import (
     sobel,
 )
 from baselines.encoders.whitening import Whitening
-from bench.errors import BenchError, Diverged
+from bench.basics.errors import BenchError, Diverged
 
 SMALL = DeepCluster(maps=2, clusters=5, dim=8, batch_size=20)
 

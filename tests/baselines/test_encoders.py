@@ -13,12 +13,12 @@ from baselines.encoders.acai import ACAI
 from baselines.encoders.acai import Networks as ACAINetworks
 from baselines.encoders.bigan import BiGAN, losses
 from baselines.encoders.bigan import Networks as BiGANNetworks
-from bench.artifacts import ArtifactStore
-from bench.checkpoint import Checkpoint
+from bench.basics.errors import BenchError, Diverged
+from bench.basics.seeds import Seed
 from bench.contracts import Budget, Context, Encoder, EncoderRecipe
 from bench.datasets.images import UnlabelledImages
-from bench.errors import BenchError, Diverged
-from bench.seeds import Seed
+from bench.training.artifacts import ArtifactStore
+from bench.training.checkpoint import Checkpoint
 
 SMALL = {"acai": ACAI(depth=2, latent=2, batch_size=20), "bigan": BiGAN(dim=6, width=16, batch_size=20)}
 

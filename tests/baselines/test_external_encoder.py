@@ -11,10 +11,10 @@ from own_generators import Evil, Seer, save_pt2, save_torchscript
 from test_encoders import context, images
 
 from baselines.encoders.external import File, Object
+from bench.basics.errors import BenchError, Diverged
 from bench.contracts import Encoder, EncoderRecipe
-from bench.embeddings import embed
-from bench.errors import BenchError, Diverged
 from bench.foreign import formats
+from bench.learners.embeddings import embed
 
 SHAPE = (1, 28, 28)
 

@@ -12,14 +12,14 @@ from baselines.chance import Chance
 from baselines.pixels import Pixels
 from baselines.scratch import Scratch
 from baselines.supervised import Supervised
-from bench.artifacts import ArtifactStore
-from bench.checkpoint import Checkpoint
+from bench.basics.errors import BenchError
+from bench.basics.seeds import Seed
 from bench.contracts import Budget, Context, Encoder, Learner, Method, TaskSampler, TaskSpec
 from bench.datasets.source import Dataset, Split
-from bench.errors import BenchError
-from bench.evaluate import accuracy_and_interval, check_declaration, evaluate
-from bench.seeds import Seed
+from bench.running.evaluate import accuracy_and_interval, check_declaration, evaluate
 from bench.tasks.manifest import draw
+from bench.training.artifacts import ArtifactStore
+from bench.training.checkpoint import Checkpoint
 
 CPU = torch.device("cpu")
 SPEC = TaskSpec(5, 1, 5)

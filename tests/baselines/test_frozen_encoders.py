@@ -13,14 +13,14 @@ from baselines.encoders import deepcluster_imagenet, vgg19
 from baselines.encoders.deepcluster_imagenet import DeepClusterImageNet
 from baselines.encoders.vgg19 import VGG19, RandomVGG19
 from baselines.transfer import Head, Transfer
-from bench.artifacts import ArtifactStore
-from bench.checkpoint import Checkpoint
+from bench.basics.errors import BenchError
+from bench.basics.seeds import Seed
 from bench.contracts import Budget, Context, TaskSpec
 from bench.datasets.images import UnlabelledImages
-from bench.errors import BenchError
-from bench.pretrained import Checkpoint as Opened
-from bench.pretrained import State
-from bench.seeds import Seed
+from bench.foreign.pretrained import Checkpoint as Opened
+from bench.foreign.pretrained import State
+from bench.training.artifacts import ArtifactStore
+from bench.training.checkpoint import Checkpoint
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench import catalogue, config
 from bench.backbones import Backbone, Conv4, RunningStatistics, batch_statistics, side_by_side
-from bench.errors import BenchError
+from bench.basics.errors import BenchError
 from bench.learners import reference
+from bench.planning import catalogue, components
 
 STRIDED = {"stride": 2, "pool": False, "head": "mean"}
 
@@ -55,7 +55,7 @@ def test_map_sizes_are_those_of_the_literature(backbone, shape, sizes):
     ],
 )
 def test_named_backbones_have_these_layers(name, shape, convolved, pooled, features, head_inputs, parameters):
-    backbone = config.build(catalogue.raw("backbone", name), {})
+    backbone = components.build(catalogue.raw("backbone", name), {})
     filters = backbone.filters
     geometry = backbone.geometry(shape)
     assert [g.size for g in geometry] == [(n, n) for n in convolved]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bench import speed
-from bench.allocator import keep_temporaries
+from bench.basics.allocator import keep_temporaries
 from bench.learners.reference import PlainSampler
 
 

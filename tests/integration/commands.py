@@ -77,7 +77,7 @@ class Bench:
 def _forked(arguments: Sequence[str], folder: Path, environment: Mapping[str, str]) -> tuple[int | None, str, str]:
     """Exit code and what was printed, from a fork of a process that has imported everything: seconds sooner."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["bench.cli", "bench.session", "bench.reporting.report", "torch._dynamo"])
+    context.set_forkserver_preload(["bench.cli", "bench.running.session", "bench.reporting.report", "torch._dynamo"])
     before = dict(os.environ)
     try:
         os.environ.update(FIXED)

@@ -14,10 +14,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from bench.catalogue import variants
-from bench.config import compose
 from bench.datasets.prepare import default_cache
-from bench.run import open_dataset
+from bench.planning.catalogue import variants
+from bench.planning.composing import compose
+from bench.running.inputs import open_dataset
 
 COMPONENTS = 64
 

@@ -10,7 +10,7 @@ import torch
 from checkpoints import small
 from torch import Tensor, nn
 
-from bench.catalogue import Variant, variants
+from bench.planning.catalogue import Variant, variants
 
 
 def _covered(name: str, one: Variant) -> bool:

@@ -56,8 +56,8 @@ RUN = ("run", "--methods", "umtra", "--no-references", "--budget", "smoke", *TIN
         (("check", "--baseline", "none.parquet"), "no readable run below runs"),
         (("tasks", "verify", "none.parquet"), "cannot read none.parquet: no such file"),
         (("tasks", "export", "t.parquet", "--split", "tset"), "Did you mean 'test'?"),
-        (("show", "pixels"), "invents no tasks"),
-        (("inspect", "chance,pixels"), "chance, pixels invent no tasks; choose a method that does"),
+        (("show", "pixels"), "makes no synthetic tasks"),
+        (("inspect", "chance,pixels"), "chance, pixels make no synthetic tasks; choose a method that does"),
         (("show", "umtra-maml", "--what", "sample"), "unknown picture 'sample'. Did you mean 'samples'?"),
         (("show", "lasium-ro-vae-maml", "--to", "x.gifx"), "cannot draw to x.gifx: its ending must be one of"),
         (

@@ -1,4 +1,4 @@
-"""Experiments of a paper from the command line: shrunk, run, reported in the paper's own arrangement."""
+"""Experiments of a paper from the command line: shrunk, run, reported in the paper's own layout."""
 
 import json
 

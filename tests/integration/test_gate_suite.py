@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.inspection.records import read_inspections
 from bench.leaderboard import gate
 from bench.leaderboard.loading import load
+from bench.looking.inspection.records import read_inspections
 
 BASELINE = Path(__file__).parents[2] / "reports" / "baselines" / "gate.parquet"
 

@@ -28,10 +28,10 @@ def test_the_gpu_answers_the_same_tasks_with_about_the_same_accuracy(bench):
 @needs_gpu
 def test_sampling_and_predicting_stay_on_the_device():
     from bench.backbones import Conv4
+    from bench.basics.seeds import Seed
     from bench.contracts import TaskSpec
     from bench.datasets.images import LabelledImages
     from bench.learners.adaptation import adaptation
-    from bench.seeds import Seed
     from bench.tasks.labelled import LabelledSampler
 
     pixels = torch.randint(0, 256, (400, 1, 28, 28), dtype=torch.uint8, device="cuda")

@@ -237,7 +237,7 @@ def test_a_run_over_its_time_limit_says_so_and_keeps_its_checkpoint(bench):
 UNTRAINED = ("budget.generator_epochs=0", "generator.channels=4")
 
 
-def test_show_draws_what_a_method_invents(bench):
+def test_show_draws_synthetic_tasks(bench):
     options = ("--budget", "smoke", "--count", "3", *UNTRAINED)
     bench("show", "lasium-oc-vae-maml", "--what", "strategies", *options)
     bench("show", "lasium-oc-vae-maml", "--what", "samples", *options)
@@ -248,13 +248,13 @@ def test_show_draws_what_a_method_invents(bench):
     assert len(list((bench.out / "artifacts").glob("vae-*.safetensors"))) == 1, "one VAE serves both pictures"
 
 
-def test_inspect_measures_what_methods_invent(bench):
+def test_inspect_measures_synthetic_tasks(bench):
     request = (
         *("inspect", "umtra-maml,lasium-ro-*-protonet,supervised-protonet,chance", "--budget", "smoke"),
         *("--tasks", "40", *UNTRAINED),
     )
     first = bench(*request)
-    assert "chance invents no tasks: skipped" in first.stderr
+    assert "chance makes no synthetic tasks: skipped" in first.stderr
     for title in ("UMTRA-MAML", "LASIUM-RO-VAE-ProtoNets", "LASIUM-RO-GAN-ProtoNets", "Supervised ProtoNets"):
         assert title in first.stdout
     assert "no class begins with a real image): LASIUM-RO-GAN-ProtoNets" in first.stdout
@@ -272,12 +272,12 @@ def test_inspect_measures_what_methods_invent(bench):
     before = {path: path.stat().st_mtime_ns for path in files.values()}
     assert bench(*request).stdout == first.stdout
     assert {path: path.stat().st_mtime_ns for path in before} == before, "what is there is not measured again"
-    shown = {path.parent: np.load(path.parent / "invented.npy") for path in before}
+    shown = {path.parent: np.load(path.parent / "synthetic.npy") for path in before}
     assert {images.shape for images in shown.values()} == {(5, 6, 1, 28, 28)}
     lost = min(shown)
-    (lost / "invented.npy").unlink()
+    (lost / "synthetic.npy").unlink()
     assert bench(*request).stdout == first.stdout
-    assert np.array_equal(np.load(lost / "invented.npy"), shown[lost])
+    assert np.array_equal(np.load(lost / "synthetic.npy"), shown[lost])
     assert {path: path.stat().st_mtime_ns for path in before} == before, "a picture alone is only drawn again"
 
 
@@ -293,4 +293,4 @@ def test_one_method_that_cannot_be_inspected_stops_no_other(bench):
 def test_show_draws_the_tasks_of_a_method_without_a_generator(bench):
     bench("show", "umtra-maml", "--tasks", "2", "--to", "t.svg")
     assert b"<svg" in (bench.folder / "t.svg").read_bytes()
-    assert "chance invents no tasks" in bench.error("show", "chance")
+    assert "chance makes no synthetic tasks" in bench.error("show", "chance")

@@ -6,10 +6,11 @@ import pytest
 import torch
 from checkpoints import filled, progan, small
 
-from bench import catalogue, config
-from bench.config import compose, parse_overrides
-from bench.errors import BenchError
-from bench.plan import _experiment_rows, run_key
+from bench.basics.errors import BenchError
+from bench.planning import catalogue, components, composing
+from bench.planning.composing import compose
+from bench.planning.overrides import parse_overrides
+from bench.planning.plan import _experiment_rows, run_key
 
 RUN = ("run", "--no-references", "--budget", "smoke", "budget.evaluation_tasks=10")
 
@@ -85,15 +86,15 @@ def test_progan_is_marked_on_every_dataset_but_the_one_it_was_trained_on(celeba,
     raw = catalogue.raw("generator", "progan")
     assert raw["card"]["trained_on"] == ["celeba", "celeba-attributes"]
     node = {"outside_data": None, "card": raw["card"]}
-    config._settle_outside_data(node, "celeba")
+    composing._settle_outside_data(node, "celeba")
     assert node["outside_data"] is False
     variant = catalogue.variants()["lasium-ro-progan-maml"]
     overrides = [f"generator.weights={celeba}"]
     one = compose(variant, "grocery84", "quick", parse_overrides(overrides))
-    assert config.outside_data(one.values)
+    assert components.outside_data(one.values)
     assert "outside_data" not in one.method_name
     denied = compose(variant, "grocery84", "quick", parse_overrides([*overrides, "generator.outside_data=false"]))
-    assert not config.outside_data(denied.values)
+    assert not components.outside_data(denied.values)
     assert "generator.outside_data=False" in denied.method_name
 
 

@@ -1,4 +1,4 @@
-"""Tables of the paper from the raw files of their dataset to the paper's arrangement, by the command line.
+"""Tables of the paper from the raw files of their dataset to the paper's layout, by the command line.
 
 On miniatures in the official layout, with tiny checkpoints in the layout of the public ones: numbers mean nothing here,
 but every row must be there, scored, and where the paper has it.

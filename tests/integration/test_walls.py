@@ -8,17 +8,17 @@ import pytest
 import torch
 from own_generators import COVERED, SIDE, Seer, Tiny, own_settings, save_pt2
 
-from bench import catalogue, config
-from bench.artifacts import ArtifactStore
-from bench.checkpoint import Checkpoint
+from bench.basics.seeds import Seed
 from bench.contracts import Budget, Context, TaskSpec
 from bench.datasets.images import LabelledImages, UnlabelledImages
 from bench.datasets.source import Split
-from bench.evaluate import check_declaration, evaluate
-from bench.plan import planned_runs
-from bench.run import training_images
-from bench.seeds import Seed
+from bench.planning import catalogue, components, composing, overrides
+from bench.planning.plan import planned_runs
+from bench.running.evaluate import check_declaration, evaluate
+from bench.running.inputs import training_images
 from bench.tasks.manifest import draw
+from bench.training.artifacts import ArtifactStore
+from bench.training.checkpoint import Checkpoint
 
 CPU = torch.device("cpu")
 METHODS = COVERED
@@ -40,14 +40,16 @@ def own(tmp_path_factory):
 
 def composed(name, own):
     variant = catalogue.variants()[name]
-    return config.compose(variant, "glyphs", "smoke", config.parse_overrides([*SMALL, *own_settings(variant, own)]))
+    return composing.compose(
+        variant, "glyphs", "smoke", overrides.parse_overrides([*SMALL, *own_settings(variant, own)])
+    )
 
 
 def fitted(name, dataset, folder, own, seed=0):
     """The learner of a method trained for two steps, through the same door as in a run."""
     one = composed(name, own)
     run = planned_runs([one], "content", (seed,), folder)[0]
-    method = config.build(one.values["method"], one.values)
+    method = components.build(one.values["method"], one.values)
     budget = Budget("test", meta_iterations=2, generator_epochs=1, encoder_epochs=1)
     context = Context(
         Seed(seed), CPU, budget, ArtifactStore(folder / "artifacts"), Checkpoint(folder / "w", 1e9), lambda *_: None

@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bench.artifacts import ArtifactStore
-from bench.checkpoint import Checkpoint
+from bench.basics.seeds import Seed
 from bench.contracts import Budget, Context, TaskSpec
 from bench.datasets.images import UnlabelledImages
-from bench.seeds import Seed
+from bench.training.artifacts import ArtifactStore
+from bench.training.checkpoint import Checkpoint
 
 
 def make_context(folder: Path, epochs: int = 1, seed: int = 0, progress=None) -> Context:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image, ImageEnhance, ImageOps
 
-from bench.errors import BenchError
+from bench.basics.errors import BenchError
 from methods.autoaugment import CIFAR10, GREY, IMAGENET, OPERATIONS, POLICIES, amount, random_policy
 
 FILL = (int(GREY),) * 3

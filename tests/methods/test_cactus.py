@@ -10,9 +10,9 @@ import torch
 from helpers_methods import RecordingLearner, make_context
 from sklearn.cluster import KMeans
 
+from bench.basics.errors import BenchError, Diverged
 from bench.contracts import TaskSpec
 from bench.datasets.images import UnlabelledImages
-from bench.errors import BenchError, Diverged
 from bench.tasks.labelled import LabelledSampler
 from methods.cactus import NOBODY, Cactus
 

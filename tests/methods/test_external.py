@@ -23,11 +23,11 @@ from own_generators import (
     save_torchscript,
 )
 
+from bench.basics.errors import BenchError, Diverged
+from bench.basics.seeds import Seed
 from bench.contracts import Generator
 from bench.datasets.resize import resize
-from bench.errors import BenchError, Diverged
 from bench.foreign import formats
-from bench.seeds import Seed
 from methods.generators.external import ExternalGenerator, File, Object
 
 SHAPE = (1, 28, 28)

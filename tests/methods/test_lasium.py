@@ -11,11 +11,11 @@ import torch
 from helpers_methods import FakeGenerator, FakeVAE, Given, RecordingLearner, logit, make_context, make_images
 
 from bench.backbones import Conv4
-from bench.checkpoint import Checkpoint
+from bench.basics.errors import BenchError
 from bench.contracts import LatentSampler, TaskSampler, TaskSpec
 from bench.datasets.images import LabelledImages
-from bench.errors import BenchError
 from bench.learners.protonet import ProtoNet
+from bench.training.checkpoint import Checkpoint
 from methods.lasium import Lasium, LasiumSampler
 
 

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from helpers_methods import make_context, make_images
 
-from bench.artifacts import Artifact
-from bench.checkpoint import load_tensors, save_tensors
+from bench.basics.errors import BenchError, Diverged
+from bench.basics.seeds import Seed
 from bench.contracts import Generator, GeneratorRecipe
-from bench.errors import BenchError, Diverged
-from bench.seeds import Seed
+from bench.training.artifacts import Artifact
+from bench.training.checkpoint import load_tensors, save_tensors
 from methods.generators.msgan import CHUNK, KERNEL, MSGAN, Critic, Decoder, TrainedGAN, _update, _wide_convolution
 from methods.generators.training import initialise
 

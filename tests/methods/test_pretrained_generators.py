@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from helpers_methods import make_context, make_images
 
-from bench.errors import BenchError
-from bench.pretrained import State
+from bench.basics.errors import BenchError
+from bench.foreign.pretrained import State
 from methods.generators import bigbigan, progan, stylegan2
 from methods.generators.bigbigan import BigBiGAN
 from methods.generators.progan import ProGAN

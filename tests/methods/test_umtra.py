@@ -8,8 +8,8 @@ import pytest
 import torch
 from helpers_methods import RecordingLearner, make_context, make_images
 
+from bench.basics.errors import BenchError
 from bench.contracts import TaskSampler, TaskSpec
-from bench.errors import BenchError
 from methods.umtra import Umtra
 
 

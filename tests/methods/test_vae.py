@@ -19,12 +19,13 @@ from commands import TINY, Bench
 from helpers_methods import make_context, make_images
 from PIL import Image
 
-from bench import catalogue
-from bench.checkpoint import load_tensors, save_tensors
-from bench.config import compose, parse_overrides
+from bench.basics.errors import BenchError, Diverged
 from bench.contracts import Generator, GeneratorRecipe, PosteriorEncoder
 from bench.datasets.images import UnlabelledImages
-from bench.errors import BenchError, Diverged
+from bench.planning import catalogue
+from bench.planning.composing import compose
+from bench.planning.overrides import parse_overrides
+from bench.training.checkpoint import load_tensors, save_tensors
 from methods.generators.training import initialise
 from methods.generators.vae import VAE, TrainedVAE
 from methods.generators.vae_networks import SMALL as SMALL_PLAN

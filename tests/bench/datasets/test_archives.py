@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.basics.errors import BenchError
 from bench.datasets.archives import FolderTree, ZipTree, download, open_tree
-from bench.errors import BenchError
 
 BODY = bytes(range(256)) * 2000
 MD5 = hashlib.md5(BODY).hexdigest()

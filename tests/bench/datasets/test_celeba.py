@@ -8,10 +8,10 @@ import pytest
 from miniatures import ATTRIBUTES, celeba
 from PIL import Image
 
+from bench.basics.errors import BenchError
 from bench.contracts import TaskSpec
 from bench.datasets.celeba import BLOCKS, IDENTITIES, IMAGES, CelebA, CelebAAttributes
 from bench.datasets.prepare import load
-from bench.errors import BenchError
 from bench.tasks.manifest import draw
 
 

@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from bench.basics.errors import BenchError
 from bench.datasets.decoding import decode
 from bench.datasets.folder import Folder
 from bench.datasets.prepare import load
-from bench.errors import BenchError
 
 REAL = Path(os.environ.get("BENCH_DATA", "/nowhere"))
 GROCERY = yaml.safe_load((Path(__file__).parents[3] / "configs" / "dataset" / "grocery84.yaml").read_text())

@@ -11,11 +11,11 @@ import pytest
 from miniatures_fungi import IMAGES, SPLIT, fungi, label_of, name_of
 from PIL import Image
 
+from bench.basics.errors import BenchError
 from bench.contracts import TaskSpec
 from bench.datasets import fungi as module
 from bench.datasets.fungi import Fungi
 from bench.datasets.prepare import load
-from bench.errors import BenchError
 from bench.tasks.manifest import draw
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from matplotlib.path import Path as Outline
 
+from bench.basics.errors import BenchError
 from bench.datasets.glyphs import FACES, Glyphs, _font, letters, outline, rasterise
-from bench.errors import BenchError
 
 STILL = {"rotation": 0.0, "log_scale": 0.0, "shear": 0.0, "shift": 0.0, "displacement": 0.0}
 

@@ -9,11 +9,11 @@ import pytest
 from miniatures_imagenet import CLASSES, SPLITS, caches, class_folders, picture, rows, tables
 from PIL import Image
 
+from bench.basics.errors import BenchError
 from bench.datasets import mini_imagenet
 from bench.datasets.mini_imagenet import MiniImagenet
 from bench.datasets.prepare import load
 from bench.datasets.source import Dataset
-from bench.errors import BenchError
 
 
 def partial(folder: Path, **settings) -> MiniImagenet:

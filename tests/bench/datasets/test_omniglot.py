@@ -16,10 +16,10 @@ import pytest
 import torch
 from PIL import Image
 
+from bench.basics.errors import BenchError
 from bench.datasets import omniglot
 from bench.datasets.omniglot import PARTS, Omniglot, download
 from bench.datasets.prepare import load
-from bench.errors import BenchError
 
 REAL = Path(os.environ.get("BENCH_DATA", "/nowhere"))
 needs_omniglot = pytest.mark.skipif(

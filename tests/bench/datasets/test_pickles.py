@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from bench.basics.errors import BenchError
 from bench.datasets.pickles import read_arrays
-from bench.errors import BenchError
 
 
 def written(path: Path, value: Any, protocol: int = 2) -> Path:

@@ -15,11 +15,11 @@ import torch
 from PIL import Image
 from test_source_and_prepare import Made
 
+from bench.basics.errors import BenchError
 from bench.datasets import decoding, prepare, residence
 from bench.datasets.archives import FolderTree
 from bench.datasets.prepare import load
 from bench.datasets.source import Item
-from bench.errors import BenchError
 
 
 def test_a_large_split_is_mapped_and_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

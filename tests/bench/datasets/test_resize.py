@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.basics.errors import BenchError
 from bench.datasets.resize import check_filter, resize
-from bench.errors import BenchError
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 40), st.integers(1, 40), st.booleans())

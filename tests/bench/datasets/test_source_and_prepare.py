@@ -17,9 +17,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.basics.errors import BenchError
 from bench.datasets.prepare import default_cache, load
 from bench.datasets.source import Item, Split
-from bench.errors import BenchError
 
 
 @dataclass

@@ -3,21 +3,26 @@
 import importlib.util
 import itertools
 import random
+import sys
 from collections import OrderedDict
+from pathlib import Path
 
 import numpy as np
-import prepared_folders
 import pytest
 import torch
 import torch.nn.functional as F
 import torchvision_stand_in
 
+from bench.basics.seeds import Seed
 from bench.contracts import TaskSampler, TaskSpec
 from bench.datasets.images import LabelledImages, UnlabelledImages
+from bench.datasets.torchmeta_folders import read_prepared
 from bench.interop import torchmeta as interop
-from bench.interop.torchmeta_folders import read_prepared
-from bench.seeds import Seed
 from bench.tasks.manifest import Manifest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "datasets"))  # this process knows its own folder only
+import prepared_folders
+
 from methods.umtra import Umtra
 
 if importlib.util.find_spec("torchvision") is None:

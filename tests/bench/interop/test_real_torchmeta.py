@@ -28,7 +28,7 @@ def test_everything_agrees_with_the_real_torchmeta(torchmeta_home, tmp_path):
 
 def test_nothing_imports_torchmeta_unasked(torchmeta_home, tmp_path):
     code = (
-        "import sys, bench.interop.torchmeta, bench.interop.torchmeta_folders, bench.datasets.torchmeta; "
+        "import sys, bench.interop.torchmeta, bench.datasets.torchmeta_folders, bench.datasets.torchmeta; "
         "print(sorted({'torchmeta', 'torchvision', 'h5py'} & set(sys.modules)))"
     )
     done = in_a_process(torchmeta_home, tmp_path, "-c", code)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from bench.basics.errors import BenchError
+from bench.basics.seeds import Seed
 from bench.contracts import Tasks, TaskSpec
 from bench.datasets.images import LabelledImages
-from bench.errors import BenchError
-from bench.evaluate import evaluate
 from bench.interop import torchmeta as interop
-from bench.seeds import Seed
+from bench.running.evaluate import evaluate
 from bench.tasks.manifest import draw
 
 

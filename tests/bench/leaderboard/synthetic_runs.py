@@ -1,4 +1,4 @@
-"""Run folders with invented scores, written through bench.records as real runs are."""
+"""Run folders with made-up scores, written through bench.records.record as real runs are."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.records import Evaluation, MethodCard, RunRecord, write_record
+from bench.records.record import Evaluation, MethodCard, RunRecord, write_record
 
 QUERIES = 75
 

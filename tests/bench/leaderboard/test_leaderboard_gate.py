@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from synthetic_runs import QUERIES, manifest_hash, task_difficulty, write_example, write_run
 
-from bench.errors import BenchError
+from bench.basics.errors import BenchError
 from bench.leaderboard import gate
 from bench.leaderboard.gate import check, failed, read_baseline, write_baseline
 from bench.leaderboard.loading import load
@@ -164,7 +164,7 @@ def test_the_file_is_as_documented(tmp_path):
     assert json.loads(table.schema.metadata[b"bench.baseline"]) == {
         "format_version": 1,
         "margin": 2.0,
-        "inventions": [],
+        "synthetic_tasks": [],
     }
     rows, _ = read_baseline(path)
     assert len(rows) == 200

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from synthetic_runs import QUERIES, manifest_hash, write_example, write_run
 
-from bench.errors import BenchError
+from bench.basics.errors import BenchError
 from bench.leaderboard import published as published_module
 from bench.leaderboard.compare import compare
 from bench.leaderboard.loading import Frames, load

@@ -2,10 +2,10 @@
 
 import torch
 
-from bench.artifacts import ArtifactStore
-from bench.checkpoint import Checkpoint
+from bench.basics.seeds import Seed
 from bench.contracts import Budget, Context, Tasks, TaskSpec
-from bench.seeds import Seed
+from bench.training.artifacts import ArtifactStore
+from bench.training.checkpoint import Checkpoint
 
 SPEC = TaskSpec(way=3, shot=1, query=4)
 

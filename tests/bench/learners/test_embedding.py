@@ -5,8 +5,8 @@ import pytest
 import torch
 from sklearn.neighbors import KNeighborsClassifier
 
+from bench.basics.errors import BenchError
 from bench.contracts import Classifier, EmbeddingLearner, Learner
-from bench.errors import BenchError
 from bench.learners.embedding import EmbeddingClassifier, NearestNeighbours, nearest
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression as Reference
 
+from bench.basics.errors import BenchError, Diverged
 from bench.contracts import Classifier
-from bench.errors import BenchError, Diverged
 from bench.learners import logistic
 from bench.learners.logistic import LogisticRegression
 

@@ -7,8 +7,8 @@ import torch
 from meta_toys import SPEC, Blobs, accuracy, assert_queries_do_not_meet, context, held_out, in_double, losses
 
 from bench.backbones import Conv4
+from bench.basics.errors import BenchError, Diverged
 from bench.contracts import Learner, MetaLearner, TaskSpec
-from bench.errors import BenchError, Diverged
 from bench.learners.adaptation import Autograd, WrittenOut, adaptation
 from bench.learners.maml import MAML
 

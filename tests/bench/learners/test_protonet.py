@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from meta_toys import SPEC, Blobs, accuracy, assert_queries_do_not_meet, context, held_out, in_double, losses
 
 from bench.backbones import Conv4, RunningStatistics
+from bench.basics.errors import BenchError, Diverged
 from bench.contracts import Learner, MetaLearner, TaskSpec
-from bench.errors import BenchError, Diverged
 from bench.learners import reference
 from bench.learners.protonet import ProtoNet
 

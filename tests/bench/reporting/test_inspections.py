@@ -1,4 +1,4 @@
-"""The section "What the methods invent" in every format that has it, and reports without it."""
+"""The section "Synthetic tasks of the methods" in every format that has it, and reports without it."""
 
 import dataclasses
 import io
@@ -15,8 +15,8 @@ from synthetic_runs import write_run
 from test_reports import NASTY, Page
 
 from bench.contracts import Tasks
-from bench.inspection.example import write_example
-from bench.inspection.records import (
+from bench.looking.inspection.example import write_example
+from bench.looking.inspection.records import (
     Clusters,
     Collisions,
     Frechet,
@@ -26,7 +26,7 @@ from bench.inspection.records import (
     inspection_files,
     write_inspection,
 )
-from bench.reporting import invented
+from bench.reporting import task_figures
 from bench.reporting.inspections import HEADING, load, sections
 from bench.reporting.report import write_report
 from bench.reporting.terminal import inspection_table
@@ -179,16 +179,18 @@ def test_a_damaged_inspection_is_told_and_hides_nothing(runs, tmp_path):
 
 def test_a_picture_shows_a_task_of_each_method(runs, tmp_path):
     write_report(runs, tmp_path / "without", ["md", "html", "png"])
-    assert not (tmp_path / "without/figures/invented.png").exists()
+    assert not (tmp_path / "without/figures/synthetic-tasks.png").exists()
     keep_task(runs)
     (section,) = sections(load(runs)[0])
-    examples, problems = invented.load(runs)
+    examples, problems = task_figures.load(runs)
     assert (len(examples), problems) == (1, []), "four inspections, all of one key"
-    (picture,) = invented.draw([section], examples).values()
-    assert picture == invented.draw([section], invented.load(runs)[0])["invented.png"], "the same input, the same bytes"
+    (picture,) = task_figures.draw([section], examples).values()
+    assert picture == task_figures.draw([section], task_figures.load(runs)[0])["synthetic-tasks.png"], (
+        "the same input, the same bytes"
+    )
     write_report(runs, tmp_path / "with", ["md", "html", "png"])
-    assert (tmp_path / "with/figures/invented.png").read_bytes() == picture
-    assert "](figures/invented.png)" in (tmp_path / "with/leaderboard.md").read_text()
+    assert (tmp_path / "with/figures/synthetic-tasks.png").read_bytes() == picture
+    assert "](figures/synthetic-tasks.png)" in (tmp_path / "with/leaderboard.md").read_text()
     page, before = ((tmp_path / name / "leaderboard.html").read_text() for name in ("with", "without"))
     assert page.count("<img") == before.count("<img") + 1
 
@@ -202,7 +204,7 @@ def test_every_panel_has_the_images_of_its_method():
     ]
     (section,) = sections([dataclasses.replace(one, query=5) for one in found])
     examples = {key: np.full((5, 6, 1, 28, 28), shade, np.uint8) for key, shade in shades.items()}
-    pixels = plt.imread(io.BytesIO(invented.draw([section], examples)["invented.png"]))[..., :3]
+    pixels = plt.imread(io.BytesIO(task_figures.draw([section], examples)["synthetic-tasks.png"]))[..., :3]
     grey = np.round(255 * pixels[(np.ptp(pixels, axis=2) < 0.01)][:, 0]).astype(int)
     counts = {shade: (grey == shade).sum() for shade in shades.values()}
     assert min(counts.values()) > 0.9 * max(counts.values()) > 10_000
@@ -215,11 +217,11 @@ def test_every_panel_has_the_images_of_its_method():
 
 def test_a_damaged_task_is_told_and_hides_nothing(runs, tmp_path):
     keep_task(runs)
-    path = next(runs.glob("*/beta/*/invented.npy"))
+    path = next(runs.glob("*/beta/*/synthetic.npy"))
     path.write_bytes(b"no array")
     write_report(runs, tmp_path / "reports", ["md", "png"])
     text = (tmp_path / "reports" / "leaderboard.md").read_text()
-    assert "invented.npy is damaged" in text.replace("\\", "")
+    assert "synthetic.npy is damaged" in text.replace("\\", "")
     assert "GAMMA" in text
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from rich.console import Console
 from synthetic_runs import manifest_hash, write_example, write_run
 
-from bench.errors import BenchError
+from bench.basics.errors import BenchError
 from bench.leaderboard.compare import compare
 from bench.leaderboard.gate import GateRow, Verdict, check, write_baseline
 from bench.leaderboard.loading import load

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from bench.basics.errors import BenchError
 from bench.contracts import TaskSampler, TaskSpec
 from bench.datasets.images import Attributes
 from bench.datasets.source import Dataset, Split
-from bench.errors import BenchError
 from bench.interop.torchmeta import sealed_batches
 from bench.tasks.attributes import AttributeSampler, problems, true_tasks
 from bench.tasks.labelled import LabelledSampler

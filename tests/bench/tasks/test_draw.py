@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from bench.seeds import Seed
+from bench.basics.seeds import Seed
 from bench.tasks import draw
 
 

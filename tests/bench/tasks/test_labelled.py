@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from bench.basics.errors import BenchError
 from bench.contracts import TaskSampler, TaskSpec
 from bench.datasets.images import LabelledImages, UnlabelledImages
-from bench.errors import BenchError
 from bench.tasks.labelled import LabelledSampler
 
 

@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from bench.basics.errors import BenchError
+from bench.basics.seeds import Seed
 from bench.contracts import TaskSpec
 from bench.datasets.source import Dataset, Split
-from bench.errors import BenchError
-from bench.seeds import Seed
 from bench.tasks import manifest as manifests
 from bench.tasks.manifest import METADATA_KEY, Manifest, draw, load
 

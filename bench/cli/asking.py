@@ -1,0 +1,96 @@
+"""From what was typed to a request: numbers, folders, the methods asked for; and the console that answers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.basics.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.planning.plan import Request
+
+_MOST = 2**63 - 1  # what Parquet files hold
+
+
+def console() -> Any:
+    from rich.console import Console
+
+    # Not $COLUMNS in a pipe: it is that of some terminal, and names that are searched for would be folded.
+    return Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+
+
+def say(text: str) -> None:
+    """A line for people, never folded: names in it are searched for and copied."""
+    console().print(text, markup=False, soft_wrap=True)
+
+
+def warn(problems: Sequence[str]) -> None:
+    """Damaged files never hide other runs, and are never hidden."""
+    for problem in problems:
+        sys.stderr.write(f"warning: {problem}\n")
+
+
+def there(data_dir: Path | None) -> Path | None:
+    """A typing error in the folder of the raw data must not go unseen where a dataset is prepared already."""
+    if data_dir is not None and not data_dir.is_dir():
+        raise BenchError(f"--data-dir {data_dir} (or $BENCH_DATA) is not a folder")
+    return data_dir
+
+
+def numbers(text: str | None, flag: str, example: str) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        values = tuple(dict.fromkeys(number for part in text.split(",") if part.strip() for number in _range(part)))
+    except ValueError:
+        values = ()
+    if not values or min(values) < 0 or max(values) > _MOST:
+        raise BenchError(f"{flag} takes whole numbers from 0 to {_MOST}, for example {flag} {example}, not {text!r}")
+    return values
+
+
+def _range(text: str) -> range:
+    """``3`` or ``1-10``."""
+    first, dash, last = text.strip().partition("-")
+    found = range(int(first), int(last if dash else first) + 1)
+    if len(found) > 10_000:
+        raise ValueError(text)
+    return found
+
+
+def request(
+    methods: str | None,
+    dataset: str | None,
+    shots: str | None,
+    seeds: str,
+    budget: str | None,
+    experiment: str | None,
+    references: bool,
+    data_dir: Path | None,
+    out: Path,
+    overrides: list[str] | None,
+    device: str = "auto",
+    time_limit: float | None = None,
+    example: str = "--methods lasium,umtra",
+) -> Request:
+    from bench.planning.plan import Request
+
+    if methods is None and experiment is None:
+        raise BenchError(f"nothing to run: name methods, for example {example}, or give --experiment")
+    return Request(
+        methods=methods,
+        dataset=dataset,
+        shots=numbers(shots, "--shots", "1,5"),
+        seeds=numbers(seeds, "--seeds", "0,1,2 or 0-2") or (0,),
+        budget=budget,
+        overrides=tuple(overrides or ()),
+        experiment=experiment,
+        references=references,
+        data_dir=str(folder) if (folder := there(data_dir)) is not None else None,
+        out=out,
+        device=device,
+        time_limit=time_limit,
+    )

@@ -1,0 +1,128 @@
+"""``bench run`` and ``bench plan``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli.app import (
+    BudgetOption,
+    DataDir,
+    DatasetOption,
+    Device,
+    Experiment,
+    Methods,
+    Out,
+    Overrides,
+    References,
+    Seeds,
+    Shots,
+    app,
+)
+from bench.cli.asking import console, say
+from bench.cli.asking import request as asked
+
+
+@app.command()
+def run(
+    methods: Methods = None,
+    dataset: DatasetOption = None,
+    shots: Shots = None,
+    seeds: Seeds = "0",
+    budget: BudgetOption = None,
+    experiment: Experiment = None,
+    references: References = True,
+    device: Device = "auto",
+    workers: Annotated[int, typer.Option(min=1, help="Runs at a time, each in a process of its own.")] = 1,
+    time_limit: Annotated[float | None, typer.Option(min=0.01, help="Minutes a single run may take.")] = None,
+    data_dir: DataDir = None,
+    out: Out = Path("runs"),
+    overrides: Overrides = None,
+) -> None:
+    """Train methods on unlabelled images and score them on the same sealed tasks.
+
+    Finished runs are skipped; interrupted ones go on where they were.
+
+    Examples:
+
+      bench run --methods lasium,umtra
+
+      bench run --methods lasium,umtra --dataset omniglot --data-dir DIR --shots 1,5 --seeds 0,1,2
+
+      bench run --methods 'lasium-*-protonet' --budget smoke method.alpha=0.4 backbone=conv4
+
+      bench run --experiment table7 --data-dir DIR
+
+      bench run --experiment figure5 --data-dir DIR budget.generator_epochs=0,10,30 budget.meta_iterations=300
+    """
+    from bench.basics.progress import Reporter
+    from bench.datasets.prepare import default_cache
+    from bench.leaderboard.loading import load
+    from bench.leaderboard.selection import select
+    from bench.leaderboard.table import build
+    from bench.reporting.terminal import to_terminal
+    from bench.running import session
+
+    limit = None if time_limit is None else 60 * time_limit
+    request = asked(
+        methods,
+        dataset,
+        shots,
+        seeds,
+        budget,
+        experiment,
+        references,
+        data_dir,
+        out,
+        overrides,
+        device,
+        limit,
+    )
+    with Reporter() as reporter:
+        ready = session.prepare(request, default_cache(), reporter, workers)
+        outcomes = session.execute(ready, reporter, workers)
+    finished = [one.run.folder for one in outcomes if one.status == "done"]
+    if finished:
+        frames = select(load(out), finished, set(ready.manifests.values()))
+        console().print(to_terminal(build(frames)))
+    unfinished = [one for one in outcomes if one.status != "done"]
+    for one in unfinished:
+        say(f"{one.run.name}, seed {one.run.seed}: {one.status}: {one.reason}")
+    say(
+        f"{len(finished)} of {len(outcomes)} runs done; records in {out}; "
+        f"'bench report --runs {out} --out reports' writes the leaderboard"
+    )
+    if unfinished:
+        raise typer.Exit(1)
+
+
+@app.command()
+def plan(
+    methods: Methods = None,
+    dataset: DatasetOption = None,
+    shots: Shots = None,
+    seeds: Seeds = "0",
+    budget: BudgetOption = None,
+    experiment: Experiment = None,
+    references: References = True,
+    device: Device = "auto",
+    data_dir: DataDir = None,
+    out: Out = Path("runs"),
+    settings: Annotated[bool, typer.Option("--settings", help="Print every setting of every run.")] = False,
+    overrides: Overrides = None,
+) -> None:
+    """Say what 'bench run' with the same flags would do: runs, what is there already, what they share.
+
+    Examples:
+
+      bench plan --methods lasium,umtra
+
+      bench plan --experiment table7 --settings
+    """
+    from bench.running.explain import explain
+
+    request = asked(methods, dataset, shots, seeds, budget, experiment, references, data_dir, out, overrides, device)
+    for part in explain(request, settings=settings):
+        console().print(part, markup=False) if isinstance(part, str) else console().print(part)

@@ -1,0 +1,323 @@
+"""The runs of an experiment in the layout of its paper: every cell ours, the printed number, the difference.
+
+A table holds the runs of one training, see :mod:`bench.leaderboard.trainings`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from bench.basics.errors import BenchError
+from bench.leaderboard.loading import Frames
+from bench.leaderboard.published import Published, printed
+from bench.leaderboard.score_table import Entry, ScoreTable
+from bench.leaderboard.statistics import estimate
+from bench.leaderboard.trainings import (
+    LENGTHS,
+    Answer,
+    Chosen,
+    changes,
+    facts_of,
+    tell_apart,
+    title_of,
+    trainings,
+    with_changes,
+)
+from bench.planning import catalogue
+from bench.planning.paper_layout import Cell, Line, PaperLayout, Standards, paper_layouts, standards
+from bench.planning.values import same, setting
+
+State = Literal["done", "failed", "not run"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PaperCell:
+    """One number of the paper beside ours; accuracies in [0, 1]."""
+
+    cell: Cell
+    state: State
+    printed: Published | None
+    facts: Mapping[str, str]
+    """What else the paper prints of it, by name."""
+    answer: Answer | None = None
+    measures: tuple[float | None, ...] = ()
+    """Ours, mean over seeds, in the order of the layout's measures."""
+    reasons: tuple[str, ...] = ()
+    """Why runs of this cell are not finished."""
+    samples: Path | None = None
+    """Sample images of the run with the lowest seed."""
+
+    @property
+    def difference(self) -> float | None:
+        """Ours minus the printed number."""
+        if self.answer is None or self.answer.estimate is None or self.printed is None:
+            return None
+        return self.answer.estimate.mean - self.printed.accuracy
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PaperTable:
+    """One training in the layout of the paper."""
+
+    layout: PaperLayout
+    number: int
+    """From 1: the longest training, and that which fills most cells, first."""
+    dataset: str
+    rows: tuple[tuple[PaperCell, ...], ...]
+    training: tuple[str, ...]
+    """How long what was trained, and what was changed; one phrase each."""
+    comparable: bool
+    """Whether these are the paper's dataset, split and task shape."""
+
+    @property
+    def cells(self) -> Iterator[PaperCell]:
+        """Row by row."""
+        return (cell for row in self.rows for cell in row)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FilledLayout:
+    """An experiment: its tables, and trainings that fill one cell only, which get no table of their own."""
+
+    layout: PaperLayout
+    tables: tuple[PaperTable, ...]
+    singles: tuple[tuple[PaperCell, tuple[str, ...]], ...]
+    """Cell and training."""
+    problems: tuple[str, ...] = ()
+    """One sentence each."""
+
+
+def fill(layout: PaperLayout, frames: Frames, everywhere: bool = False) -> FilledLayout | None:
+    """The tables of an experiment; None without a run of it on its own dataset (on any, with ``everywhere``).
+
+    Floors and ceilings belong to many experiments, so they alone do not make a table.
+    """
+    defaults = standards(paper_layouts())
+    rows = layout.rows(_values(layout, frames, defaults))
+    cells = [[layout.cell(row, column) for column in layout.columns] for row in rows]
+    flat = [cell for row in cells for cell in row]
+    book = ScoreTable(frames)
+    answers = {i: _answers(cell, book, frames, defaults) for i, cell in enumerate(flat)}
+    if not everywhere:
+        own = {i: [a for a in found if _is_of(a.facts["dataset"], layout)] for i, found in answers.items()}
+        answers = own
+    answers = tell_apart(with_changes(answers, flat))
+    chosen, small = trainings(answers, [_counts(cell) for cell in flat])
+    if not chosen:
+        return None
+    tables = [_table(layout, cells, one, n + 1, frames) for n, one in enumerate(chosen)]
+    alone = [
+        (_paper_cell(flat[i], one, layout, frames), _told(layout, [(flat[i], one[0])]))
+        for filled in small
+        for i, one in filled.items()
+    ]
+    return FilledLayout(layout, tuple(tables), tuple(alone))
+
+
+def _counts(cell: Cell) -> bool:
+    return not cell.row.baseline and not all(variant.reference for variant in cell.variants())
+
+
+def _is_of(dataset: str, layout: PaperLayout) -> bool:
+    return dataset.partition(",")[0] == layout.dataset
+
+
+def _values(layout: PaperLayout, frames: Frames, defaults: Standards) -> list[Any]:
+    """The paper's values of the setting with a row each, and those that records bring besides."""
+    each = layout.each
+    if each is None:
+        return []
+    found = list(each.values)
+    (line,) = (line for line in layout.lines if line.each is not None)
+    for column in layout.columns:
+        cell = layout.cell(line, column)
+        for method, config in zip(frames.runs["method"], frames.runs["config"]):
+            value = setting(config, each.setting)
+            if value is None or any(same(value, known) for known in found):
+                continue
+            if cell.fits(method, config, defaults, besides=each.setting):
+                found.append(value)
+    numbers = all(isinstance(value, int | float) for value in found)
+    return sorted(found) if numbers else found
+
+
+def _answers(cell: Cell, book: ScoreTable, frames: Frames, defaults: Standards) -> list[Answer]:
+    found = []
+    for entry in book.entries:
+        if not cell.fits(entry.method, entry.facts["config"], defaults):
+            continue
+        for manifest, tasks in book.manifests.items():
+            scores = book.scores(entry, manifest)
+            if scores is None or tasks.shot != cell.shot:
+                continue
+            seeds, values = scores
+            found.append(
+                Answer(
+                    facts={
+                        **facts_of(cell, entry.dataset, entry.dataset_hash, entry.facts["config"]),
+                        "tasks": str(tasks.tasks),
+                        "shape": f"{tasks.way}-way, {tasks.query} queries per class, meta-{tasks.split}",
+                        f"{tasks.shot}-shot tasks": manifest,
+                    },
+                    name=entry.method,
+                    budget=f"{entry.budget} {entry.variant}".strip(),
+                    runs=_of(entry, seeds),
+                    seeds=seeds,
+                    config=entry.facts["config"],
+                    estimate=estimate(values),
+                    tasks=tasks,
+                )
+            )
+    rest = frames.runs[~frames.runs["status"].isin(["done", "superseded"])]
+    for run in rest.to_dict("records"):
+        if cell.fits(run["method"], run["config"], defaults):
+            found.append(
+                Answer(
+                    facts=facts_of(cell, run["dataset"], run["dataset_hash"], run["config"]),
+                    name=run["method"],
+                    budget=run["budget"],
+                    runs=(int(run["run"]),),
+                    seeds=(int(run["seed"]),),
+                    config=run["config"],
+                    reason=f"{run['status']}: {run['reason']}",
+                )
+            )
+    return found
+
+
+def _of(entry: Entry, seeds: Sequence[int]) -> tuple[int, ...]:
+    return tuple(run for seed, run in zip(entry.seeds, entry.runs) if seed in seeds)
+
+
+def _table(
+    layout: PaperLayout, cells: Sequence[Sequence[Cell]], chosen: Chosen, number: int, frames: Frames
+) -> PaperTable:
+    width = len(layout.columns)
+    rows = [
+        tuple(_paper_cell(cell, chosen.get(y * width + x), layout, frames) for x, cell in enumerate(row))
+        for y, row in enumerate(cells)
+    ]
+    flat = [cell for row in cells for cell in row]
+    answered = [(flat[i], answer) for i, (answer, _) in sorted(chosen.items())]
+    comparable = all(_comparable(layout, cell, answer) for cell, answer in answered)
+    return PaperTable(
+        layout=layout,
+        number=number,
+        dataset=answered[0][1].facts["dataset"],
+        rows=tuple(row for row in rows if _is_shown(layout, row, comparable)),
+        training=_told(layout, answered),
+        comparable=comparable,
+    )
+
+
+def _is_shown(layout: PaperLayout, row: Sequence[PaperCell], comparable: bool) -> bool:
+    """A value of a setting that was not run has a row where the paper's number stands beside it."""
+    each, value = layout.each, row[0].cell.row.value
+    if each is None or value is None or any(cell.state != "not run" for cell in row):
+        return True
+    return comparable and any(same(value, known) for known in each.values)
+
+
+def _paper_cell(
+    cell: Cell, chosen: tuple[Answer, tuple[str, ...]] | None, layout: PaperLayout, frames: Frames
+) -> PaperCell:
+    number, facts = printed(cell.published, cell.shot or 1) if cell.published else (None, {})
+    if chosen is None:
+        return PaperCell(cell, "not run", number, facts, measures=(None,) * len(layout.measures))
+    answer, reasons = chosen
+    if not _comparable(layout, cell, answer):
+        number, facts = None, {}
+    runs = frames.runs.set_index("run").loc[list(answer.runs)]
+    measures = []
+    for measure in layout.measures:
+        noted = [notes.get(measure.note, cell.row.notes.get(measure.note)) for notes in runs["notes"]]
+        known = [float(value) for value in noted if isinstance(value, int | float)]
+        measures.append(float(np.mean(known)) if known and len(known) == len(noted) else None)
+    samples = Path(runs.sort_values("seed")["path"].iloc[0]) / "samples.npy"
+    return PaperCell(
+        cell=cell,
+        state="done" if answer.estimate is not None else "failed",
+        printed=number,
+        facts=facts,
+        answer=answer,
+        measures=tuple(measures),
+        reasons=reasons,
+        samples=samples if answer.estimate is not None and samples.exists() else None,
+    )
+
+
+def _comparable(layout: PaperLayout, cell: Cell, answer: Answer) -> bool:
+    """Whether the paper's number is of the same dataset, split and task shape."""
+    if not _is_of(answer.facts["dataset"], layout):
+        return False
+    if answer.tasks is None or not cell.published:
+        return True
+    _, facts = printed(cell.published, cell.shot or 1)
+    shape = (answer.tasks.split, answer.tasks.way, answer.tasks.query)
+    wanted = ("test", int(facts.get("way") or shape[1]), int(facts.get("k_val") or shape[2]))
+    return shape == wanted
+
+
+def _told(layout: PaperLayout, answered: Sequence[tuple[Cell, Answer]]) -> tuple[str, ...]:
+    """Phrases on a training: every length, with that of the experiment where it differs; what was changed."""
+    told: dict[str, str] = {}
+    own = {key for cell, _ in answered for key in cell.settings}
+    for cell, answer in answered:
+        for group, key, words in LENGTHS:
+            name = words.format(title=title_of(answer.config, group))
+            if name not in answer.facts or name in told or f"budget.{key}" in own or cell.row.baseline:
+                continue
+            planned = _planned(layout, key, answer.config)
+            there = answer.facts[name]
+            told[name] = f"{there} {name.replace('epochs', 'epoch') if there == '1' else name}" + (
+                "" if planned in (None, there) else f" instead of {planned}"
+            )
+    for _, answer in answered:
+        told |= {f"dataset.{key}": f"dataset.{key}={value}" for key, value in changes(answer.facts["dataset"]).items()}
+        for name, value in changes(answer.name).items():
+            if answer.facts.get(name) == value:
+                told[name] = f"{name}={value}"
+        if "recorded as" in answer.facts:
+            told[answer.facts["recorded as"]] = f"recorded as {answer.facts['recorded as']}"
+    scored = next((answer for _, answer in answered if answer.tasks is not None), None)
+    return (*told.values(), *([_tasks(layout, scored)] if scored is not None else ()))
+
+
+def _tasks(layout: PaperLayout, answer: Answer) -> str:
+    assert answer.tasks is not None
+    planned = _planned(layout, "evaluation_tasks", answer.config)
+    there = str(answer.tasks.tasks)
+    return f"scored on {there} tasks" + ("" if planned in (None, there) else f" instead of {planned}")
+
+
+def _planned(layout: PaperLayout, key: str, config: Mapping[str, Any]) -> str | None:
+    """The length that the experiment itself asks for; None where it cannot be said."""
+    given = dict(text.split("=", 1) for text in layout.overrides)
+    value = given.get(f"budget.{key}", catalogue.raw("budget", layout.budget).get(key))
+    if isinstance(value, str) and "${" in value:
+        groups = {group: config.get(group) or {} for group, *_ in LENGTHS}
+        try:
+            value = OmegaConf.to_container(OmegaConf.create({**groups, "value": value}), resolve=True)
+        except Exception as error:
+            raise BenchError(f"configs/budget/{layout.budget}.yaml: {key} cannot be resolved: {error}") from error
+        value = value["value"] if isinstance(value, Mapping) else None
+    return None if value is None else str(value)
+
+
+def row_headings(table: PaperTable) -> list[tuple[str, list[tuple[Line, tuple[PaperCell, ...]]]]]:
+    """Neighbouring rows of one group under its heading; rows without a run stand in the first table only."""
+    found: list[tuple[str, list[tuple[Line, tuple[PaperCell, ...]]]]] = []
+    for row in table.rows:
+        if table.number > 1 and all(cell.state == "not run" for cell in row):
+            continue
+        line = row[0].cell.row
+        if not found or found[-1][0] != line.group:
+            found.append((line.group, []))
+        found[-1][1].append((line, row))
+    return found

@@ -1,0 +1,220 @@
+"""The ``bench run`` lines that make the runs of a table again. All of it is read off their records.
+
+A record says the exact method with the settings that were changed, the budget and the dataset likewise; settings that
+make no run another row (how many tasks it answers, say) are compared with what the named budget and dataset give.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+from bench.leaderboard.loading import Frames
+from bench.leaderboard.score_table import EvaluationSet
+from bench.leaderboard.table import Table
+from bench.leaderboard.trainings import changes
+from bench.planning import catalogue
+from bench.planning.values import same, setting
+
+NAME = r"[\w.-]+"
+"""What methods, budgets and datasets can be called on the command line."""
+
+UNNAMED_BUDGET = ("validate_every", "validation_tasks")
+UNNAMED_DATASET = ("name", "path", "splits")
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What runs must have in common to be made by one command."""
+
+    dataset: str
+    data_dir: bool
+    budget: str
+    overrides: tuple[str, ...]
+
+
+def commands(table: Table, frames: Frames) -> tuple[str, ...]:
+    """One line for all runs of ``table`` with the same settings, shots and seeds; in the order of its rows.
+
+    A file of the user's own has its bare name. A run whose method or budget has a name that cannot be typed has no
+    line: ``bench run`` did not make it.
+    """
+    asked: dict[_Shared, dict[tuple[str, int], set[int]]] = defaultdict(lambda: defaultdict(set))
+    runs = frames.runs.set_index("run")[["dataset", "method", "budget", "seed", "config"]].to_dict("index")
+    answered = set(zip(frames.evaluations["run"], frames.evaluations["manifest"]))
+    for run in (run for row in table.rows for run in row.runs):
+        for shot, tasks in table.manifests.items():
+            if (run, tasks.manifest) in answered and _can_be_typed(runs[run]):
+                method = str(runs[run]["method"]).partition(",")[0]
+                asked[_shared(runs[run], tasks)][method, int(runs[run]["seed"])].add(shot)
+    return tuple(
+        _line(shared, methods, shots, seeds)
+        for shared, found in asked.items()
+        for (shots, seeds), methods in _blocks(found).items()
+    )
+
+
+def _can_be_typed(run: Mapping[str, Any]) -> bool:
+    return all(re.fullmatch(NAME, str(run[name]).partition(",")[0]) for name in ("method", "budget"))
+
+
+def _blocks(found: Mapping[tuple[str, int], set[int]]) -> dict[tuple[tuple[int, ...], tuple[int, ...]], list[str]]:
+    """(method, seed) -> shots, as (shots, seeds) -> methods: a command makes every method with each of its seeds."""
+    seeds: dict[tuple[str, tuple[int, ...]], list[int]] = defaultdict(list)
+    for (method, seed), shots in found.items():
+        seeds[method, tuple(sorted(shots))].append(seed)
+    blocks: dict[tuple[tuple[int, ...], tuple[int, ...]], list[str]] = defaultdict(list)
+    for (method, answered), trained in seeds.items():
+        blocks[answered, tuple(sorted(trained))].append(method)
+    return blocks
+
+
+def _line(shared: _Shared, methods: Iterable[str], shots: Iterable[int], seeds: Iterable[int]) -> str:
+    words = ["bench", "run", "--dataset", shared.dataset]
+    words += ["--data-dir", "DIR"] if shared.data_dir else []
+    words += ["--methods", ",".join(methods)]
+    words += ["--shots", ",".join(map(str, shots)), "--seeds", ",".join(map(str, seeds))]
+    words += ["--budget", shared.budget, "--no-references", *shared.overrides]
+    return " ".join(map(shlex.quote, words))
+
+
+def _shared(run: Mapping[str, Any], tasks: EvaluationSet) -> _Shared:
+    config: Mapping[str, Any] = run["config"]
+    dataset, budget = _dataset(str(run["dataset"]), config), str(run["budget"]).partition(",")[0]
+    told = {f"dataset.{key}": text for key, text in changes(str(run["dataset"])).items()}
+    told |= {f"budget.{key}": text for key, text in changes(str(run["budget"])).items()}
+    told |= {_whole(key, config): text for key, text in changes(str(run["method"])).items()}
+    named = {key: _value(key, text, config) for key, text in told.items()}
+    fixed = _fixed(str(run["method"]).partition(",")[0], budget)
+    options = _options(told, fixed, config)
+    rest = {**options, **_tasks(dataset, budget, fixed, tasks, config), **_unnamed(dataset, budget, config)}
+    settings = {**{key: value for key, value in rest.items() if key not in named}, **named}
+    return _Shared(
+        dataset=dataset,
+        data_dir="data_dir" in (config.get("dataset") or {}),
+        budget=budget,
+        # Components before their settings, for people; the program takes any order.
+        overrides=tuple(f"{key}={settings[key]}" for key in sorted(settings, key=lambda key: ("." in key, key))),
+    )
+
+
+def _dataset(name: str, config: Mapping[str, Any]) -> str:
+    """The dataset as ``--dataset`` takes it: records have the name that its images were given (``dataset.name``)."""
+    base, target = name.partition(",")[0], setting(config, "dataset._target_")
+    known = {option: catalogue.raw("dataset", option) for option in catalogue.options("dataset")}
+    if target is None or known.get(base, {}).get("_target_") == target:
+        return base
+    alike = [option for option, values in known.items() if values.get("_target_") == target]
+    return min(alike, key=lambda option: len(_differing("dataset", known[option], config)), default=base)
+
+
+def _whole(key: str, config: Mapping[str, Any]) -> str:
+    """The key of an override: names leave out ``method.``."""
+    head, dot, _ = key.partition(".")
+    complete = head in config if dot else key in catalogue.groups()
+    return key if complete else f"method.{key}"
+
+
+def _value(key: str, text: str, config: Mapping[str, Any]) -> str:
+    """As Hydra reads it. The record has the value itself, its name only what that looks like."""
+    if key in catalogue.groups():
+        return text
+    found = setting(config, key)
+    if found is None:
+        return text
+    head, _, rest = key.partition(".")
+    return hydra_text(PurePath(str(found)).name if config[head].get("own") == rest else found)
+
+
+def hydra_text(value: Any) -> str:
+    """A value in the grammar of Hydra's overrides."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(hydra_text, value))}]"
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{hydra_text(item)}" for key, item in value.items()) + "}"
+    if not isinstance(value, str):
+        return str(value)
+    if re.fullmatch(r"[A-Za-z_][\w./-]*", value) and value.lower() not in ("true", "false", "null", "nan", "inf"):
+        return value
+    # Backslashes count as such except before a quote.
+    return "'" + re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), value) + "'"
+
+
+def _fixed(method: str, budget: str) -> dict[str, str]:
+    """What the names of a method and a budget set already; nothing for names that this installation does not have."""
+    variant = catalogue.variants().get(method)
+    recommended = catalogue.raw("budget", budget).get("recommend", ()) if budget in catalogue.options("budget") else ()
+    texts = (*recommended, *(variant.overrides if variant is not None else ()))
+    return dict(text.split("=", 1) for text in texts)
+
+
+def _options(told: Mapping[str, str], fixed: Mapping[str, str], config: Mapping[str, Any]) -> dict[str, str]:
+    """Settings of a component chosen by hand that are not its own defaults: a name leaves out what has the value
+    that the component before had.
+    """
+    found: dict[str, str] = {}
+    for group, option in told.items():
+        if group in catalogue.groups() and option in catalogue.options(group):
+            differing = _differing(group, catalogue.raw(group, option), config)
+            found |= {key: value for key, value in differing.items() if key not in fixed}
+    return found
+
+
+def _differing(group: str, defaults: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, str]:
+    """``group.key`` -> value, where a record has another than the YAML; interpolations and null are left aside."""
+    recorded: Mapping[str, Any] = config.get(group) or {}
+    return {
+        f"{group}.{key}": hydra_text(recorded[key])
+        for key, default in defaults.items()
+        if key not in catalogue.RESERVED and key in recorded and not isinstance(default, Mapping)
+        if default is not None and "${" not in str(default) and not _alike(recorded[key], default)
+    }
+
+
+def _tasks(
+    dataset: str, budget: str, fixed: Mapping[str, str], tasks: EvaluationSet, config: Mapping[str, Any]
+) -> dict[str, str]:
+    """Which tasks were answered, where the names of dataset and budget do not say it."""
+    defaults = dict(catalogue.read_yaml(catalogue.config_folders()[0] / "config.yaml"))
+    known = dataset in catalogue.options("dataset")
+    recommended = catalogue.raw("dataset", dataset).get("recommend", {}).get("tasks", {}) if known else {}
+    given = {"way": tasks.way, "query": tasks.query, "split": tasks.split}
+    given["evaluation_seed"] = config.get("evaluation_seed", defaults["evaluation_seed"])
+    found = {
+        key: hydra_text(value) for key, value in given.items() if not _alike(value, recommended.get(key, defaults[key]))
+    }
+    # Training tasks have as many classes as those that are answered, unless something says otherwise.
+    trained = setting(config, "train.way")
+    if trained is not None and not _alike(trained, fixed.get("train.way", recommended.get("train.way", tasks.way))):
+        found["train.way"] = str(trained)
+    if budget in catalogue.options("budget"):
+        planned = catalogue.raw("budget", budget).get("evaluation_tasks")
+        if not _alike(planned, tasks.tasks):
+            found["budget.evaluation_tasks"] = str(tasks.tasks)
+    return found
+
+
+def _unnamed(dataset: str, budget: str, config: Mapping[str, Any]) -> dict[str, str]:
+    """Other settings that names leave out, where they are not those of the budget and the dataset."""
+    found: dict[str, str] = {}
+    for group, name, keys in (("budget", budget, UNNAMED_BUDGET), ("dataset", dataset, UNNAMED_DATASET)):
+        defaults = catalogue.raw(group, name) if name in catalogue.options(group) else {}
+        for key in keys:
+            value = setting(config, f"{group}.{key}")
+            if key in defaults and value is not None and not _alike(value, defaults[key]):
+                shown = PurePath(value).name if key in ("path", "splits") and isinstance(value, str) else value
+                found[f"{group}.{key}"] = hydra_text(shown)
+    return found
+
+
+def _alike(a: Any, b: Any) -> bool:
+    return bool(a == b) if isinstance(a, list | Mapping) or isinstance(b, list | Mapping) else same(a, b)

@@ -1,0 +1,96 @@
+"""Who answered which tasks with which training seeds: the view of the frames that statistics are computed
+from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.leaderboard.loading import ROW, Frames
+from bench.leaderboard.statistics import Scores
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSet:
+    """The tasks of one manifest, by their shape."""
+
+    manifest: str
+    dataset: str
+    dataset_hash: str
+    split: str
+    way: int
+    shot: int
+    query: int
+    tasks: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Entry:
+    """One method with one budget on one dataset: a row of a leaderboard, trained once per seed."""
+
+    dataset: str
+    dataset_hash: str
+    method: str
+    budget: str
+    variant: str
+    seeds: tuple[int, ...]
+    runs: tuple[int, ...]
+    """Run numbers, in the order of ``seeds``."""
+    facts: Mapping[str, Any]
+    """What the frames know of it besides, taken over its runs."""
+
+
+class ScoreTable:
+    """Entries, manifests and score matrices of :class:`Frames`."""
+
+    def __init__(self, frames: Frames) -> None:
+        finished = frames.finished.sort_values([*ROW, "seed"], kind="stable")
+        self.entries = tuple(
+            _entry(dict(zip(ROW, map(str, key))), group) for key, group in finished.groupby(ROW, sort=True)
+        )
+        self._scores = frames.task_scores()
+        where = finished.set_index("run")[["dataset", "dataset_hash"]]
+        sets = frames.evaluations.join(where, on="run").drop(columns="run").drop_duplicates("manifest")
+        self.manifests: dict[str, EvaluationSet] = {}
+        for one in sets.sort_values(["shot", "manifest"]).to_dict("records"):
+            self.manifests[str(one["manifest"])] = EvaluationSet(**{str(name): x for name, x in one.items()})
+
+    def scores(self, entry: Entry, manifest: str) -> tuple[tuple[int, ...], Scores] | None:
+        """Seeds and their scores [S, T] on a manifest; None when no run of the entry answered it."""
+        found = [
+            (seed, (run, manifest)) for seed, run in zip(entry.seeds, entry.runs) if (run, manifest) in self._scores
+        ]
+        if not found:
+            return None
+        return tuple(seed for seed, _ in found), np.stack([self._scores[key] for _, key in found])
+
+    def answered(self, entry: Entry) -> set[str]:
+        """The manifests that at least one run of the entry answered."""
+        runs = set(entry.runs)
+        return {manifest for run, manifest in self._scores if run in runs}
+
+
+def _entry(key: Mapping[str, str], runs: pd.DataFrame) -> Entry:
+    first = runs.iloc[0]
+    transductive = [bool(value) for value in runs["transductive"] if not pd.isna(value)]
+    return Entry(
+        **key,
+        seeds=tuple(int(seed) for seed in runs["seed"]),
+        runs=tuple(int(run) for run in runs["run"]),
+        facts={
+            "title": str(first["title"]),
+            "group": str(first["group"]),
+            "cite": str(first["cite"]),
+            "config": first["config"],
+            "supervised": bool(runs["supervised"].any()),
+            "transductive": any(transductive) if transductive else None,
+            "outside_data": bool(runs["outside_data"].any()),
+            "train_seconds": float(runs["train_seconds"].mean()),
+            "peak_memory_mib": float(runs["peak_memory_mib"].max()),
+        },
+    )

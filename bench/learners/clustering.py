@@ -1,0 +1,61 @@
+"""k-means on embeddings, kept in the artifact store."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+
+from bench.basics.errors import BenchError
+from bench.basics.seeds import Seed
+from bench.contracts import Context
+
+VERSION = 1
+"""Raised whenever the same settings would give other clusters."""
+
+
+def kmeans(
+    embeddings: Tensor, clusters: int, context: Context, seed: Seed, *, restarts: int = 10, max_iter: int = 3000
+) -> Tensor:
+    """Centroids [clusters, d], float32, of embeddings [n, d]: scikit-learn's KMeans, started by k-means++.
+
+    The best of ``restarts`` starts. The centroids are an artifact that is found again by the content of the
+    embeddings, the settings and the seed; the fit runs on one thread, because several add up in no fixed
+    order. Raises BenchError when there are fewer embeddings than clusters.
+    """
+    if clusters > len(embeddings):
+        raise BenchError(f"{clusters} clusters need at least as many images, but there are {len(embeddings)}")
+    data = embeddings.detach().float().cpu().contiguous().numpy()
+    random_state = seed.value() % 2**32
+    recipe = {
+        "encoder": "kmeans",
+        "version": VERSION,
+        "embeddings": hashlib.sha256(data.tobytes()).hexdigest(),
+        "shape": list(data.shape),
+        "clusters": clusters,
+        "restarts": restarts,
+        "max_iter": max_iter,
+        "seed": random_state,
+    }
+
+    def make(_: object) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
+        from sklearn.cluster import KMeans
+        from sklearn.exceptions import ConvergenceWarning
+
+        context.progress("k-means", 0, 1, {})
+        began = time.monotonic()
+        model = KMeans(clusters, init="k-means++", n_init=restarts, max_iter=max_iter, random_state=random_state)
+        with threadpool_limits(1), warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct images than clusters
+            model.fit(data)
+        facts = {"inertia": float(model.inertia_), "seconds": time.monotonic() - began}
+        return {"centroids": torch.from_numpy(model.cluster_centers_).float()}, facts
+
+    artifact = context.artifacts.get("encoder-kmeans", recipe, make, context.budget.checkpoint_seconds)
+    return artifact.tensors["centroids"].to(embeddings.device)

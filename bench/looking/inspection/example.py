@@ -1,0 +1,66 @@
+"""A synthetic task of a method, small enough to be kept beside its numbers: ``synthetic.npy``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.basics.errors import BenchError
+from bench.basics.files import replacing
+
+if TYPE_CHECKING:  # reports read these files, and do without PyTorch
+    from bench.contracts import Tasks
+
+FILE = "synthetic.npy"
+EARLIER_FILE = "invented.npy"
+"""Its name until version 0.1."""
+
+MOST = 5  # classes, images of the support and of the query; in a picture more are too small to see
+SIDE = 48  # pixels; larger images are shrunk by a whole factor
+
+Example = NDArray[np.uint8]
+"""[N, K + Q, C, H, W]: the support images of a class, then its queries."""
+
+
+def example(tasks: Tasks) -> Example:
+    """The first of ``tasks``, with at most MOST of each kind."""
+    kinds = [part[0, :MOST, :MOST].detach().cpu().numpy() for part in (tasks.support, tasks.query)]
+    images = _shrunk(np.concatenate(kinds, axis=1))
+    return np.clip(np.round(255 * images), 0, 255).astype(np.uint8)
+
+
+def write_example(folder: Path, tasks: Tasks) -> None:
+    """Write the first of ``tasks`` to ``synthetic.npy``."""
+    with replacing(folder / FILE) as temporary, open(temporary, "wb") as file:
+        np.save(file, example(tasks))
+
+
+def file_of(folder: Path) -> Path | None:
+    """Where the example of a run folder lies, under its name of today or of version 0.1."""
+    return next((folder / name for name in (FILE, EARLIER_FILE) if (folder / name).exists()), None)
+
+
+def read_example(path: Path) -> Example:
+    """Read ``synthetic.npy``. BenchError, naming the file, when it holds no such images."""
+    try:
+        images = np.load(path, allow_pickle=False)
+        if images.dtype != np.uint8 or images.ndim != 5 or images.shape[2] not in (1, 3) or not images.size:
+            raise ValueError(f"uint8 images [N, K, 1 or 3, H, W] expected, not {images.dtype} {images.shape}")
+    except (OSError, ValueError, EOFError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise BenchError(f"{path} is damaged ({reason}); delete it and inspect again") from error
+    found: Example = images
+    return found
+
+
+def _shrunk(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Means of whole blocks; what is left over at the right and below goes."""
+    factor = -(-max(images.shape[-2:]) // SIDE)
+    height, width = (side // factor for side in images.shape[-2:])
+    whole = images[..., : height * factor, : width * factor]
+    blocks = whole.reshape(*images.shape[:-2], height, factor, width, factor)
+    found: NDArray[np.float32] = blocks.mean(axis=(-3, -1))
+    return found

@@ -1,0 +1,295 @@
+"""From names and overrides to a checked configuration: the only caller of Hydra."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import PurePath
+from typing import Any
+
+from bench.basics.errors import BenchError, did_you_mean
+from bench.planning import catalogue
+from bench.planning.catalogue import RESERVED, Variant
+from bench.planning.components import resolve, used_groups
+from bench.planning.overrides import FLAGS, UNNAMED, Override, as_float, check_finite, check_type
+from bench.planning.values import setting
+
+
+@dataclass
+class TrainSchema:
+    """Shape of the tasks that methods meta-train on."""
+
+    way: int = 5
+    shot: int = 1
+    query: int = 5
+
+
+@dataclass
+class BudgetSchema:
+    """See :class:`bench.contracts.Budget`."""
+
+    name: str = ""
+    meta_iterations: int = 0
+    generator_epochs: int = 0
+    encoder_epochs: int = 0
+    generator_snapshots: list[int] = field(default_factory=list)
+    evaluation_tasks: int = 1000
+    validate_every: int = 0
+    validation_tasks: int = 100
+    checkpoint_seconds: float = 15.0
+
+
+@dataclass
+class Schema:
+    """The root of a composed configuration. Components are checked by their own classes."""
+
+    dataset: dict[str, Any] = field(default_factory=dict)
+    method: dict[str, Any] = field(default_factory=dict)
+    budget: BudgetSchema = field(default_factory=BudgetSchema)
+    way: int = 5
+    shots: list[int] = field(default_factory=lambda: [1])
+    query: int = 15
+    split: str = "test"
+    evaluation_seed: int = 0
+    train: TrainSchema = field(default_factory=TrainSchema)
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """A composed configuration, and the names it goes by in records."""
+
+    variant: Variant
+    values: Mapping[str, Any]
+    method_name: str
+    title: str
+    dataset_name: str
+    budget_name: str
+
+
+def compose(
+    variant: Variant,
+    dataset: str,
+    budget: str,
+    overrides: Sequence[Override] = (),
+    *,
+    shots: Sequence[int] = (1,),
+    data_dir: str | None = None,
+) -> RunConfig:
+    """The configuration of one method on one dataset, with those ``overrides`` that apply to it.
+
+    An override of a setting that this method does not have is left out (another method of the same command may have
+    it; :func:`check_overrides` refuses one that fits none). Raises BenchError for a value of the wrong type.
+    """
+    fixed = _fixed(variant)
+    base = _base(variant, dataset, budget)
+    for override in overrides:
+        if override.key in fixed and override.value != fixed[override.key].value and not variant.reference:
+            raise BenchError(f"{override.text!r}: the name {variant.name!r} fixes {fixed[override.key].text}")
+    overrides = [o for o in overrides if o.key not in fixed]
+    used = used_groups(_hydra(base.values()))
+    chosen = [o for o in overrides if o.is_group and o.key in used]
+    staged = _hydra({**base, **{o.key: o for o in chosen}}.values())
+    used = used_groups(staged)
+    # What a budget recommends ranks below every other setting, and applies to the methods that have it.
+    budget_values = [o for o in _recommended_by_budget(budget) if _applies(o, staged, used)]
+    before = _hydra({**base, **{o.key: o for o in budget_values}}.values())
+    applied = [o for o in overrides if (o.is_group and o.key in used) or (not o.is_group and _applies(o, staged, used))]
+    for override in applied:
+        if not override.is_group:
+            check_type(override, staged)
+    values = _hydra({**base, **{o.key: o for o in [*chosen, *budget_values, *applied]}}.values())
+    values["budget"].pop("recommend", None)
+    for override in applied:
+        as_float(override.key, values, before)
+        check_finite(override, values)
+    values["shots"] = list(shots)
+    if data_dir is not None and "data_dir" in values["dataset"]:
+        values["dataset"]["data_dir"] = data_dir
+    for group in sorted(used):
+        _pin(group, values, variant)
+        _settle_outside_data(values[group], dataset)
+    if variant.group != "ceiling" and any(values[group].get("card", {}).get("outside_labels") for group in used):
+        variant = dataclasses.replace(variant, group="transfer")
+    for group in catalogue.groups():
+        if group not in used | {"dataset", "budget", "method"}:
+            values.pop(group, None)
+    _check_schema(values)
+    pinned = {f"{group}.sha256" for group in used if values[group].get("own")}  # shown beside what it is the hash of
+    unnamed = pinned | set(UNNAMED)
+    changed = [o for o in applied if o.key not in unnamed and setting(values, o.key) != setting(before, o.key)]
+    head = {o.key: o.key.split(".")[0] for o in changed}
+    own = [o for o in changed if head[o.key] not in ("dataset", "budget")]
+    return RunConfig(
+        variant=variant,
+        values=values,
+        method_name=_named(variant.name, own, values),
+        title=_named(variant.title, own, values, ", "),
+        dataset_name=_named(
+            str(values["dataset"].get("name") or dataset), [o for o in changed if head[o.key] == "dataset"], values
+        ),
+        budget_name=_named(budget, [o for o in changed if head[o.key] == "budget"], values),
+    )
+
+
+def dataset_values(name: str, overrides: Sequence[Override], data_dir: Any = None) -> dict[str, Any]:
+    """The configuration of a dataset alone, for commands that need no method. Only ``dataset.*`` may be set."""
+    catalogue.raw("dataset", name)
+    values = _hydra([Override("dataset", f"dataset={name}")])
+    known = [key for key in _leaves(values) if key.startswith("dataset.")]
+    for override in overrides:
+        if override.key not in known:
+            raise BenchError(f"dataset {name!r} has no setting {override.key!r}.{did_you_mean(override.key, known)}")
+        check_type(override, values)
+    values = _hydra([Override("dataset", f"dataset={name}"), *overrides])
+    if data_dir is not None and "data_dir" in values["dataset"]:
+        values["dataset"]["data_dir"] = str(data_dir)
+    return values
+
+
+def check_overrides(overrides: Sequence[Override], variants: Sequence[Variant], dataset: str, budget: str) -> None:
+    """Refuse, with a suggestion, an override that fits none of the methods."""
+    known: set[str] = set()
+    choices = {o.key: o for o in overrides if o.is_group}
+    for choice in choices.values():
+        catalogue.raw(choice.key, choice.value)
+    for variant in variants:
+        values = _hydra((_base(variant, dataset, budget) | choices | _fixed(variant)).values())
+        used = used_groups(values)
+        known |= {key for key in _leaves(values) if _in_scope(key, used)} | used
+    for override in overrides:
+        if override.key not in known:
+            hint = _elsewhere(override.key) or did_you_mean(override.key, known)
+            raise BenchError(
+                f"no setting {override.key!r} in the chosen methods.{hint} 'bench plan --settings' shows them all"
+            )
+
+
+def _elsewhere(key: str) -> str:
+    """Which components have a setting that the chosen methods have not. Starts with a space."""
+    group, _, name = key.partition(".")
+    options = catalogue.options(group) if group in catalogue.groups() else ()
+    owners = [option for option in options if name in catalogue.raw(group, option) and name not in RESERVED]
+    return f" It belongs to {group} {' and '.join(owners)}." if owners else ""
+
+
+def _pin(group: str, values: dict[str, Any], variant: Variant) -> None:
+    """Write into the configuration what the user's own file or object is now: its SHA-256, by its class's ``digest``.
+
+    BenchError when it is not given, cannot be had, or is not the one whose ``sha256`` the user gave.
+    """
+    node = values[group]
+    own = node.get("own")
+    if not own:
+        return
+    if node[own] is None:
+        example = f"{group}.{own}={node.get('card', {}).get('example', '…')}"
+        option = str(next((o.value for o in _fixed(variant).values() if o.key == group), ""))
+        hint = f"; 'bench weights {option}' says where to get it" if node.get("card", {}).get("published") else ""
+        raise BenchError(f"{variant.name} needs {group}.{own} of your own, for example {example}{hint}")
+    digest = resolve(str(node["_target_"])).digest(node[own])
+    if node["sha256"] not in (None, digest):
+        raise BenchError(f"{group}.{own}={node[own]} has SHA-256 {digest}, not {group}.sha256={node['sha256']}")
+    node["sha256"] = digest
+
+
+def _settle_outside_data(node: dict[str, Any], dataset: str) -> None:
+    """``outside_data: null`` of a published network: true, but on the datasets that its card says it was trained on."""
+    if "outside_data" in node and node["outside_data"] is None:
+        node["outside_data"] = dataset not in node.get("card", {}).get("trained_on", ())
+
+
+def _fixed(variant: Variant) -> dict[str, Override]:
+    """What a method's name fixes; the project's own files may set anything."""
+    return {text.partition("=")[0]: Override(text.partition("=")[0], text) for text in variant.overrides}
+
+
+def _base(variant: Variant, dataset: str, budget: str) -> dict[str, Override]:
+    """The overrides that the chosen names stand for; later ones win."""
+    recommended = catalogue.raw("dataset", dataset).get("recommend", {})
+    tasks = recommended.get("tasks", {})
+    catalogue.raw("budget", budget)
+    choices = {"dataset": dataset, "method": variant.family, "budget": budget}
+    choices |= {key: str(value) for key, value in recommended.items() if key in catalogue.groups()}
+    choices |= {key: str(value) for key, value in tasks.items() if key != "shots"}
+    return {key: Override(key, f"{key}={value}") for key, value in choices.items()} | _fixed(variant)
+
+
+def _hydra(overrides: Iterable[Override]) -> dict[str, Any]:
+    """Compose with Hydra and resolve."""
+    return copy.deepcopy(_hydra_texts(tuple(o.text for o in overrides)))
+
+
+@lru_cache(maxsize=512)
+def _hydra_texts(given: tuple[str, ...]) -> dict[str, Any]:
+    """Hydra's global state is entered and left here."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_module
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    texts = list(given)
+    packages = ",".join(f"pkg://{package}.configs" for package in catalogue.plugin_packages())
+    if packages:
+        texts.append(f"hydra.searchpath=[{packages}]")
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_module(config_module="configs", version_base="1.3"):
+            config = hydra_compose(config_name="config", overrides=texts)
+            container = OmegaConf.to_container(config, resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        first = next(line for line in str(error).splitlines() if line.strip())
+        raise BenchError(f"the configuration cannot be composed: {first}") from error
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
+    for key, value in values.items():
+        if key in RESERVED or (not prefix and key in FLAGS and not isinstance(value, Mapping)):
+            continue
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def _in_scope(key: str, used: set[str]) -> bool:
+    head = key.split(".")[0]
+    return head not in catalogue.groups() or head in used | {"dataset", "method", "budget"}
+
+
+def _applies(override: Override, values: Mapping[str, Any], used: set[str]) -> bool:
+    return _in_scope(override.key, used) and override.key in set(_leaves(values))
+
+
+def _recommended_by_budget(budget: str) -> list[Override]:
+    return [Override(text.partition("=")[0], text) for text in catalogue.raw("budget", budget).get("recommend", ())]
+
+
+def _check_schema(values: Mapping[str, Any]) -> None:
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    known = {f.name for f in dataclasses.fields(Schema)}
+    try:
+        OmegaConf.merge(OmegaConf.structured(Schema), {k: v for k, v in values.items() if k in known})
+    except OmegaConfBaseException as error:
+        raise BenchError(f"the configuration is wrong: {str(error).splitlines()[0]}") from error
+
+
+def _named(name: str, overrides: Sequence[Override], values: Mapping[str, Any], separator: str = ",") -> str:
+    """``lasium-ro-vae-maml,alpha=0.4``: a run with changed settings is another row, and says so in its name."""
+    shown = []
+    for override in overrides:
+        key, value = override.key, setting(values, override.key)
+        head, _, rest = key.partition(".")
+        text = override.value if override.is_group else "null" if value is None else str(value)
+        if isinstance(values.get(head), Mapping) and values[head].get("own") == rest:  # no folders of this machine
+            text = f"{PurePath(text).name}@{values[head]['sha256'][:8]}"
+        shown.append(f"{rest if head in ('method', 'dataset', 'budget') else key}={text}")
+    return separator.join([name, *sorted(shown)])

@@ -1,0 +1,219 @@
+"""From a request to the list of runs: which methods, with which settings, which of them are there already."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.basics.errors import BenchError
+from bench.basics.keys import content_key
+from bench.planning import catalogue, components, composing, overrides
+from bench.planning.catalogue import Variant
+from bench.planning.composing import RunConfig
+from bench.planning.overrides import Override
+from bench.planning.paper_layout import paper_layout
+from bench.records.record import RunRecord, read_record
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a user asks for. None means: as the experiment says, else the default."""
+
+    methods: str | None = None
+    dataset: str | None = None
+    shots: tuple[int, ...] | None = None
+    seeds: tuple[int, ...] = (0,)
+    budget: str | None = None
+    overrides: tuple[str, ...] = ()
+    experiment: str | None = None
+    references: bool = True
+    """Whether to add the floors and ceilings that every leaderboard shows."""
+    data_dir: str | None = None
+    out: Path = Path("runs")
+    device: str = "auto"
+    time_limit: float | None = None
+    """Seconds a run may train; it ends with status ``timeout`` and goes on from there when run again."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRun:
+    """One method trained once. Plain data: it travels to worker processes."""
+
+    name: str
+    title: str
+    variant: Variant
+    dataset: str
+    budget: str
+    seed: int
+    key: str
+    folder: Path
+    values: Mapping[str, Any] = field(repr=False)
+
+    def record(self) -> RunRecord | None:
+        """What an earlier execution left, if anything. BenchError when it, or what it names, is damaged."""
+        if not (self.folder / "run.json").exists():
+            return None
+        record = read_record(self.folder)
+        if record.done:
+            from bench.records.scores import read_scores
+
+            read_scores(self.folder, record)
+        return record
+
+    def status(self, manifests: Sequence[str]) -> str:
+        """``cached``, ``evaluate`` (trained, some task lists missing), ``resume``, or ``new``."""
+        try:
+            record = self.record()
+        except BenchError:
+            return "damaged"
+        if record is not None and record.done:
+            return "cached" if set(manifests) <= {one.manifest for one in record.evaluations} else "evaluate"
+        return "resume" if (self.folder / "weights.safetensors").exists() else "new"
+
+
+def run_configs(request: Request) -> list[RunConfig]:
+    """Compose every configuration of a request, checking every name and value before anything runs."""
+    experiment: Mapping[str, Any] = {}
+    if request.experiment:
+        experiment = _experiment(request.experiment)
+    dataset = request.dataset or experiment.get("dataset") or "glyphs"
+    tasks = catalogue.raw("dataset", dataset).get("recommend", {}).get("tasks", {})
+    budget = request.budget or experiment.get("budget") or "quick"
+    catalogue.raw("budget", budget)
+    shots = request.shots or tuple(experiment.get("shots") or tasks.get("shots") or (1,))
+    if not shots or any(shot < 1 for shot in shots):
+        raise BenchError(f"--shots takes numbers of at least 1, for example --shots 1,5, not {list(shots)}")
+    user = overrides.parse_overrides(request.overrides)
+    cells, shared, user = _experiment_rows(request.experiment, experiment, user, dataset)
+    if request.methods or not experiment:
+        # Methods chosen by hand keep the settings that the experiment's rows give them.
+        rows = []
+        for variant in catalogue.expand(request.methods or "", dataset):
+            rows += [row for row in cells if row[0].name == variant.name] or [(variant, shared)]
+    else:
+        rows = cells
+    if request.references and experiment.get("references", True):
+        chosen = {variant.name for variant, _ in rows}
+        rows += [(variant, shared) for variant in catalogue.references() if variant.name not in chosen]
+    chosen_values = overrides.sweep(user)
+    for values in chosen_values:
+        composing.check_overrides(values, [variant for variant, _ in rows], dataset, budget)
+    composed = [
+        composing.compose(
+            variant,
+            dataset,
+            budget,
+            list({o.key: o for o in [*own, *values]}.values()),
+            shots=shots,
+            data_dir=request.data_dir,
+        )
+        for variant, own in rows
+        for values in chosen_values
+    ]
+    return list({(one.method_name, one.dataset_name, one.budget_name): one for one in composed}.values())
+
+
+def _experiment_rows(
+    name: str | None, experiment: Mapping[str, Any], user: list[Override], dataset: str
+) -> tuple[list[tuple[Variant, list[Override]]], list[Override], list[Override]]:
+    """(methods with the settings of their rows, settings that all share, the user's overrides that remain).
+
+    The user's values of a setting that has a row for each of its values (``method.eps_sq=0,100``) replace those rows.
+    """
+    found = paper_layout(name.removeprefix("experiment/")) if name else None
+    each = found.each if found is not None else None
+    values: list[Any] = list(each.values) if each is not None else []
+    if each is not None and (asked := next((o for o in user if o.key == each.setting), None)) is not None:
+        values = [part.strip() for part in asked.value.strip("[]").split(",") if part.strip()]
+        if not values:
+            raise BenchError(f"{asked.text!r} gives no value; for example {each.setting}={each.values[0]}")
+        overrides.check_values(each.setting, values, each.values[0])
+        user = [o for o in user if o is not asked]
+
+    def read(texts: Sequence[str]) -> list[Override]:
+        told = [text.replace("{values}", ",".join(map(str, values))) for text in texts]
+        return [Override(text.partition("=")[0], text) for text in told]
+
+    shared = read(experiment.get("overrides", ()))
+    rows = [
+        (variant, shared + read(row.get("overrides", ())))
+        for row in experiment.get("rows", ())
+        for variant in catalogue.expand(row["methods"], dataset)
+    ]
+    if found is not None:
+        for cell in (cell for row in found.cells(values) for cell in row):
+            rows += [(variant, shared + read(cell.overrides)) for variant in cell.variants()]
+    # Rows that need something of the user's own, such as weights, are left out where it is not given.
+    given = {o.key for o in user}
+    able = [row for row in rows if given.union(o.key for o in row[1]).issuperset(row[0].own)]
+    if rows and not able:
+        needed = sorted({key for variant, _ in rows for key in variant.own} - given)
+        wanted = " and ".join(f"{key}=…" for key in needed)
+        raise BenchError(f"every row of {name} needs a setting that is yours to give: {wanted}")
+    return able, shared, user
+
+
+def planned_runs(configs: Sequence[RunConfig], content_hash: str, seeds: Sequence[int], out: Path) -> list[PlannedRun]:
+    """Every configuration with every training seed, in an order that trains shared artifacts once."""
+    runs = []
+    for seed in seeds:
+        for one in configs:
+            key = run_key(one, content_hash, seed)
+            place = (_path_safe(one.dataset_name), _path_safe(one.method_name), f"{seed}-{key[:8]}")
+            runs.append(
+                PlannedRun(
+                    name=one.method_name,
+                    title=one.title,
+                    variant=one.variant,
+                    dataset=one.dataset_name,
+                    budget=one.budget_name,
+                    seed=seed,
+                    key=key,
+                    folder=out.joinpath(*place),
+                    values=one.values,
+                )
+            )
+    return runs
+
+
+def run_key(one: RunConfig, content_hash: str, seed: int) -> str:
+    """SHA-256 of everything that can change the trained learner or how it answers."""
+    values = one.values
+    used = components.used_groups(values)
+    budget = {
+        name: values["budget"][name]
+        for name, group in (
+            ("meta_iterations", "learner"),
+            ("generator_epochs", "generator"),
+            ("encoder_epochs", "encoder"),
+        )
+        if group in used
+    }
+    return content_key(
+        {
+            "method": components.component_settings(values["method"], values),
+            "supervised": one.variant.supervised,
+            "dataset": content_hash,
+            "train": values["train"],
+            "budget": budget,
+            # Rows of different budgets stand apart, also those of methods on which a budget has no effect.
+            "budget_name": one.budget_name,
+            "seed": seed,
+        }
+    )
+
+
+def _experiment(name: str) -> dict[str, Any]:
+    name = name.removeprefix("experiment/")
+    found = catalogue.raw("experiment", name)
+    for row in found.get("rows", ()):
+        if not isinstance(row, Mapping) or "methods" not in row:
+            raise BenchError(f"every row of configs/experiment/{name}.yaml needs 'methods'")
+    return found
+
+
+def _path_safe(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._=,+-]", "_", name)

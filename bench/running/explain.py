@@ -1,0 +1,63 @@
+"""``bench plan``: what a request would run, what is there already, and what its runs share."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+import yaml
+from rich.table import Table
+
+from bench.basics.keys import content_key
+from bench.basics.progress import Reporter
+from bench.contracts import TaskSpec
+from bench.datasets.prepare import default_cache
+from bench.planning import components
+from bench.planning.plan import Request, planned_runs
+from bench.running.inputs import open_dataset
+from bench.running.session import checked
+from bench.tasks.manifest import draw
+
+
+def explain(request: Request, settings: bool = False) -> Iterator[str | Table]:
+    """Parts to print. Prepares the dataset if need be, trains nothing and writes nothing to the output folder."""
+    configs = checked(request)
+    first = configs[0].values
+    with Reporter() as reporter:
+        dataset = open_dataset(first, default_cache(), reporter)
+    manifests = [
+        draw(
+            dataset,
+            first["split"],
+            TaskSpec(first["way"], shot, first["query"]),
+            first["budget"]["evaluation_tasks"],
+            first["evaluation_seed"],
+        )
+        for shot in first["shots"]
+    ]
+    runs = planned_runs(configs, dataset.content_hash, request.seeds, request.out)
+    states = {run.folder: run.status([one.sha256 for one in manifests]) for run in runs}
+    table = Table(box=None, pad_edge=False)
+    for column in ("run", "seed", "budget", "labels", "state", "folder"):
+        table.add_column(column, overflow="fold")
+    for run in runs:
+        labels = "meta-train" if run.variant.supervised else "none"
+        table.add_row(run.name, str(run.seed), run.budget, labels, states[run.folder], str(run.folder))
+    yield table
+    shared: dict[tuple[str, int], list[str]] = defaultdict(list)
+    for run in runs:
+        for group in components.artifact_groups(run.values):
+            node = run.values[group]
+            key = content_key(components.component_settings(node, run.values))[:8]
+            name = str(node.get("card", {}).get("title", group))
+            shared[f"{group} {name} ({key})", run.seed].append(run.name)
+    for (name, seed), users in shared.items():
+        yield f"{name}, seed {seed}: trained once for {', '.join(dict.fromkeys(users))}"
+    for manifest in manifests:
+        where = f"{dataset.name}/{manifest.split}"
+        yield f"tasks: {manifest.tasks} of {manifest.spec}, {where}, SHA-256 {manifest.sha256[:16]}"
+    todo = sum(state != "cached" for state in states.values())
+    yield f"{todo} of {len(runs)} runs to do"
+    if settings:
+        for one in configs:
+            yield f"\n# {one.method_name}\n" + yaml.safe_dump(dict(one.values), sort_keys=False)

@@ -1,0 +1,54 @@
+"""What a run works on: the prepared dataset, the images a method may see, and the sealed evaluation tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.basics.errors import BenchError
+from bench.contracts import ProgressCallback, TaskSpec
+from bench.datasets.images import LabelledImages, UnlabelledImages
+from bench.datasets.prepare import load as load_dataset
+from bench.datasets.source import Dataset
+from bench.planning import components
+from bench.planning.plan import PlannedRun
+from bench.tasks import manifest as manifests
+from bench.tasks.manifest import Manifest
+
+
+def seal_manifests(
+    dataset: Dataset, values: Mapping[str, Any], shots: Sequence[int], out: Path
+) -> dict[Path, Manifest]:
+    """The evaluation tasks of a request, one manifest a shot: drawn, and kept as files below ``out``.
+
+    A file that is there already must hold exactly the tasks that would be drawn now.
+    """
+    found = {}
+    for shot in shots:
+        spec = TaskSpec(values["way"], shot, values["query"])
+        drawn = manifests.draw(
+            dataset, values["split"], spec, values["budget"]["evaluation_tasks"], values["evaluation_seed"]
+        )
+        name = f"{dataset.name}-{drawn.split}-{spec.way}way-{spec.shot}shot-{drawn.sha256[:12]}.parquet"
+        path = out / "manifests" / name
+        if path.exists():
+            if manifests.load(path).sha256 != drawn.sha256:
+                raise BenchError(f"{path} is not the task list its name says; delete it and run again")
+        else:
+            drawn.save(path)
+        found[path] = drawn
+    return found
+
+
+def open_dataset(values: Mapping[str, Any], cache: Path, progress: ProgressCallback | None = None) -> Dataset:
+    """The dataset of a configuration, prepared if need be."""
+    return load_dataset(components.build(values["dataset"], values), cache, progress)
+
+
+def training_images(run: PlannedRun, dataset: Dataset, device: torch.device) -> UnlabelledImages | LabelledImages:
+    """The meta-train split as this method may see it: only supervised methods get labels."""
+    split = dataset.splits["train"]
+    return split.labelled(device) if run.variant.supervised else split.unlabelled(device)

@@ -1,0 +1,365 @@
+"""One run from start to record: train on the images, answer the sealed tasks, write down what happened."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from filelock import FileLock, Timeout
+
+from bench.basics.errors import BenchError, Diverged
+from bench.basics.files import replacing
+from bench.basics.progress import Pace
+from bench.basics.seeds import Seed
+from bench.contracts import Budget, Context, Learner, Method, Monitor, ProgressCallback, ShowsSamples, TaskSpec
+from bench.datasets.images import LabelledImages, UnlabelledImages
+from bench.datasets.source import Dataset
+from bench.learners.embeddings import Pool
+from bench.planning import components
+from bench.planning.plan import PlannedRun
+from bench.records.record import Evaluation, MethodCard, RunRecord, Status, write_record
+from bench.running.environment import environment, peak_memory_mib, reset_peak_memory, resolve_device
+from bench.running.evaluate import accuracy_and_interval, evaluate, validation_monitor
+from bench.running.inputs import open_dataset, training_images
+from bench.running.interrupts import Interrupts
+from bench.tasks import manifest as manifests
+from bench.training.artifacts import ArtifactStore
+from bench.training.checkpoint import Checkpoint, load_tensors, save_tensors
+
+UNFINISHED = "still running, or ended by force; run again to go on"
+
+
+class TimeLimit(Exception):
+    """The run used up the time it was given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Everything a worker process needs to execute one run."""
+
+    run: PlannedRun
+    manifests: tuple[Path, ...]
+    cache: Path
+    artifacts: Path
+    device: str
+    threads: int | None = None
+    time_limit: float | None = None
+
+
+def execute_run(job: Job, progress: ProgressCallback) -> RunRecord:
+    """Execute one run unless its record is there already; always returns a record, whatever happened.
+
+    Only KeyboardInterrupt passes through, after the record ``interrupted`` is written.
+    """
+    run = job.run
+    try:
+        run.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(run.folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            progress("waiting for another process with this run", 0, 0, {})
+            append_log(run.folder, "waiting for another process with this run")
+            lock.acquire()
+    except OSError as error:
+        raise BenchError(f"cannot write to {run.folder}: {error.strerror or error}") from error
+    with lock:
+        try:
+            return _Execution(job, progress).finish()
+        finally:
+            lock.release()
+
+
+class _Execution:
+    """The state of one execution, so that a failure at any point can still be recorded in full."""
+
+    def __init__(self, job: Job, progress: ProgressCallback) -> None:
+        self.job, self.run = job, job.run
+        self.began = time.monotonic()
+        self.show = progress
+        self.logged: dict[str, int] = {}
+        self.pace = Pace()
+        self.timings: dict[str, float] = {}
+        self.evaluations: list[Evaluation] = []
+        self.scores: list[pd.DataFrame] = []
+        self.answers: list[Path] = []
+        self.peak_memory = 0.0
+        self.notes: dict[str, Any] = {}
+        self.transductive: bool | None = None
+        self.dataset_hash = ""
+        self.device = torch.device("cpu")
+        self.store = ArtifactStore(job.artifacts)
+        self.pool: Pool | None = None
+        self.interrupts = Interrupts()
+
+    def finish(self) -> RunRecord:
+        """Run, and turn every way a run can end into a status with a reason."""
+        earlier = self.run.record()
+        wanted = {manifests.load(path).sha256: path for path in self.job.manifests}
+        if earlier is not None and earlier.done:
+            have = {one.manifest for one in earlier.evaluations}
+            if set(wanted) <= have:
+                return earlier
+            wanted = {sha: path for sha, path in wanted.items() if sha not in have}
+        with self.interrupts:
+            return self._finish(earlier, list(wanted.values()))
+
+    def _finish(self, earlier: RunRecord | None, wanted: Sequence[Path]) -> RunRecord:
+        status: Status = "done"
+        reason: str | None = None
+        try:
+            self.log(f"start {self.run.name} seed {self.run.seed} key {self.run.key}")
+            if earlier is not None and earlier.done:
+                self._keep(earlier)
+            else:  # what kill -9 or a power cut leaves: reports say that the run is not finished
+                write_record(self.run.folder, self._record("interrupted", UNFINISHED))
+            self._train_and_answer(wanted)
+        except KeyboardInterrupt:
+            self.interrupts.asked = True
+            status = "interrupted"
+        except TimeLimit:
+            status, reason = "timeout", f"stopped after {self.job.time_limit:g} s; run again to go on"
+        except Diverged as error:
+            status, reason = "diverged", str(error)
+        except BenchError as error:
+            status, reason = "failed", str(error)
+        except Exception as error:
+            self.log(traceback.format_exc())
+            if _is_out_of_memory(error):
+                status, reason = "out-of-memory", f"{self.device}: {str(error).splitlines()[0]}"
+            else:
+                first = (str(error).splitlines() or [""])[0]
+                status, reason = "failed", f"{type(error).__name__}: {first} (traceback in log.txt)"
+        if self.interrupts.asked and status != "done":
+            status, reason = "interrupted", "stopped by the user; run again to go on"
+        self.timings["total"] = self.timings.get("total", 0.0) + time.monotonic() - self.began
+        record = self._record(status, reason)
+        # A failed extra evaluation must not take away the results that are there.
+        if earlier is None or not earlier.done or status == "done":
+            self._write(record)
+        self.log(f"end {status} {reason or ''}".rstrip())
+        if self.interrupts.asked:
+            raise KeyboardInterrupt
+        return record
+
+    def _train_and_answer(self, paths: Sequence[Path]) -> None:
+        values = self.run.values
+        self.device = resolve_device(self.job.device)
+        reset_peak_memory(self.device)
+        if self.job.threads:
+            torch.set_num_threads(self.job.threads)
+        dataset = open_dataset(values, self.job.cache, self.progress)
+        self.dataset_hash = dataset.content_hash
+        method: Method = components.build(values["method"], values)
+        budget = Budget(**values["budget"])
+        context = Context(
+            seed=Seed(self.run.seed),
+            device=self.device,
+            budget=budget,
+            artifacts=self.store,
+            checkpoint=Checkpoint(self.run.folder / "weights.safetensors", budget.checkpoint_seconds),
+            progress=self.progress,
+            monitor=self._monitor(dataset, budget),
+            notes=self.notes,
+        )
+        spec = TaskSpec(**values["train"])
+        images = training_images(self.run, dataset, self.device)
+        began = time.monotonic()
+        learner = method.fit(images, spec, context)
+        self.transductive = learner.transductive
+        self._note_training(context, max(0.0, time.monotonic() - began - self.store.seconds))
+        self._keep_samples(method, images, context)
+        del images
+        for path in paths:
+            self._answer(learner, dataset, path)
+
+    def _keep_samples(self, method: Method, images: UnlabelledImages | LabelledImages, context: Context) -> None:
+        """``samples.npy``, uint8 [n, C, H, W], of a method that has samples to show."""
+        path = self.run.folder / "samples.npy"
+        if not isinstance(method, ShowsSamples) or path.exists():
+            return
+        try:
+            made = method.samples(images, context)
+            with replacing(path) as temporary, open(temporary, "wb") as file:
+                np.save(file, (255 * made).round().clamp(0, 255).to(torch.uint8).cpu().numpy())
+        except Exception:  # pictures must not cost a run its results
+            self.log(f"no samples: {traceback.format_exc()}")
+
+    def _monitor(self, dataset: Dataset, budget: Budget) -> Monitor | None:
+        split = dataset.splits.get("val")
+        if not budget.validate_every or split is None or not len(split.pixels):
+            return None
+        spec = TaskSpec(self.run.values["way"], 1, self.run.values["train"]["query"])
+        try:
+            tasks = manifests.draw(dataset, "val", spec, budget.validation_tasks, self.run.values["evaluation_seed"])
+        except BenchError:
+            return None  # too few meta-validation classes for such a task: there is no curve then
+        return validation_monitor(split.labelled(self.device), tasks, self.device)
+
+    def _answer(self, learner: Learner, dataset: Dataset, path: Path) -> None:
+        tasks = manifests.load(path)
+        tasks.verify(dataset)
+        # An evaluation can take minutes: what is answered is kept at once, in case the next manifest is interrupted.
+        kept = self.run.folder / f"answers-{tasks.sha256[:12]}.safetensors"
+        weights = self.run.folder / "weights.safetensors"
+        newest = weights.stat().st_mtime if weights.exists() else 0.0
+        if kept.exists() and kept.stat().st_mtime >= newest:
+            tensors, meta = load_tensors(kept)
+            correct, total, seconds = tensors["correct"].numpy(), tensors["total"].numpy(), float(meta["seconds"])
+        else:
+            began = time.monotonic()
+            images = dataset.splits[tasks.split].labelled(self.device)
+            self.pool = self.pool or Pool(self.device)
+            correct, total = evaluate(learner, images, tasks, self.device, progress=self.progress, pool=self.pool)
+            seconds = time.monotonic() - began
+            answers = {"correct": torch.from_numpy(correct), "total": torch.from_numpy(total)}
+            save_tensors(kept, answers, {"seconds": seconds})
+        self.answers.append(kept)
+        accuracy, interval = accuracy_and_interval(correct, total)
+        spec = tasks.spec
+        self.evaluations.append(
+            Evaluation(
+                manifest=tasks.sha256,
+                split=tasks.split,
+                way=spec.way,
+                shot=spec.shot,
+                query=spec.query,
+                tasks=tasks.tasks,
+                accuracy=accuracy,
+                ci95=interval,
+                seconds=seconds,
+            )
+        )
+        self.timings["evaluate"] = self.timings.get("evaluate", 0.0) + seconds
+        self.scores.append(
+            pd.DataFrame(
+                {
+                    "manifest": tasks.sha256,
+                    "shot": np.int32(spec.shot),
+                    "task": np.arange(tasks.tasks, dtype=np.int32),
+                    "correct": correct.astype(np.int32),
+                    "total": total.astype(np.int32),
+                }
+            )
+        )
+        self.log(f"{spec}: {100 * accuracy:.2f} ± {100 * interval:.2f} in {seconds:.1f} s")
+
+    def _note_training(self, context: Context, seconds: float) -> None:
+        """Training times survive interruptions: they are read back from the checkpoints, not from this process.
+
+        seconds: what this process spent on the method itself, for a method that has no checkpoint.
+        """
+        tensors, meta = context.checkpoint.load() or ({}, {})
+        curves = []
+        self.timings["fit"] = float(meta.get("seconds", seconds))
+        if "losses" in tensors:
+            curves += _curve(meta["stage"], tensors["losses"].tolist(), meta.get("validation", ()))
+        for artifact in self.store.used.values():
+            kind = artifact.kind
+            spent = float(artifact.meta.get("seconds", 0.0))
+            group = "encoder" if kind.startswith("encoder") else "generator"
+            self.timings[group] = self.timings.get(group, 0.0) + spent
+            self.notes.setdefault("artifacts", {})[kind] = artifact.key
+            if "losses" in artifact.tensors:
+                curves += _curve(kind, artifact.tensors["losses"].tolist(), [])
+        frame = pd.DataFrame(curves, columns=["stage", "step", "name", "value"])
+        with replacing(self.run.folder / "train.parquet") as temporary:
+            frame.to_parquet(temporary, index=False)
+
+    def _keep(self, earlier: RunRecord) -> None:
+        self.evaluations = list(earlier.evaluations)
+        self.timings["evaluate"] = float(earlier.timings.get("evaluate", 0.0))
+        self.notes.update(earlier.notes)
+        self.peak_memory = earlier.peak_memory_mib or 0.0
+        self.timings["total"] = float(earlier.timings.get("total", 0.0))
+        path = self.run.folder / "tasks.parquet"
+        try:
+            frame = pd.read_parquet(path)
+        except (OSError, ValueError) as error:
+            raise BenchError(f"{path} is damaged or missing; delete its folder and run again") from error
+        # A kill between the two files of a record leaves rows here that run.json does not name yet.
+        self.scores = [frame[frame["manifest"].isin([one.manifest for one in earlier.evaluations])]]
+
+    def _record(self, status: Status, reason: str | None) -> RunRecord:
+        run, variant = self.run, self.run.variant
+        return RunRecord(
+            key=run.key,
+            status=status,
+            reason=reason,
+            method=MethodCard(
+                name=run.name,
+                family=variant.family,
+                title=run.title,
+                group=variant.group,
+                supervised=variant.supervised,
+                transductive=self.transductive,
+                outside_data=variant.outside_data or components.outside_data(run.values),
+                cite=variant.cite,
+            ),
+            dataset=run.dataset,
+            dataset_hash=self.dataset_hash,
+            seed=run.seed,
+            budget=run.budget,
+            config=run.values,
+            evaluations=tuple(self.evaluations),
+            timings={name: round(value, 3) for name, value in self.timings.items()},
+            peak_memory_mib=max(self.peak_memory, peak_memory_mib(self.device) or 0.0) or None,
+            notes=self.notes,
+            environment=environment(self.device),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+
+    def _write(self, record: RunRecord) -> None:
+        if self.scores:
+            with replacing(self.run.folder / "tasks.parquet") as temporary:
+                pd.concat(self.scores, ignore_index=True).to_parquet(temporary, index=False)
+        write_record(self.run.folder, record)
+        if record.done:
+            for path in self.answers:
+                path.unlink(missing_ok=True)
+
+    def progress(self, stage: str, done: int, total: int, metrics: Mapping[str, float]) -> None:
+        """Forward progress, log every tenth, and keep to the time limit. Raises an interrupt that a library caught."""
+        if self.interrupts.asked:
+            raise KeyboardInterrupt
+        self.show(stage, done, total, metrics)
+        tenth = 10 * done // total if total else 0
+        left = self.pace.left(stage, done, total)
+        if self.logged.get(stage) != tenth:
+            self.logged[stage] = tenth
+            shown = " ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+            self.log(" ".join(part for part in (f"{stage} {done}/{total}", shown, left) if part))
+        if self.job.time_limit is not None and time.monotonic() - self.began > self.job.time_limit:
+            raise TimeLimit
+
+    def log(self, line: str) -> None:
+        """A line of log.txt."""
+        append_log(self.run.folder, line)
+
+
+def append_log(folder: Path, line: str) -> None:
+    """Append to log.txt; a full disk must not end a run for the sake of its log."""
+    with contextlib.suppress(OSError), open(folder / "log.txt", "a", encoding="utf-8") as file:
+        file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {line}\n")
+
+
+def _curve(
+    stage: str, losses: Sequence[float], validation: Sequence[Sequence[float]]
+) -> list[tuple[str, int, str, float]]:
+    rows = [(stage, step + 1, "loss", value) for step, value in enumerate(losses)]
+    return rows + [(stage, int(step), "validation", value) for step, value in validation]
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

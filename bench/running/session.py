@@ -1,0 +1,193 @@
+"""Executing a request: datasets opened, tasks sealed, every run executed, no failure hiding another."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.basics.errors import BenchError
+from bench.basics.keys import content_key
+from bench.basics.progress import Reporter
+from bench.contracts import Budget, TaskSpec
+from bench.planning import components
+from bench.planning.composing import RunConfig
+from bench.planning.plan import PlannedRun, Request, planned_runs, run_configs
+from bench.records.record import RunRecord
+from bench.running.environment import resolve_device
+from bench.running.executors import executor
+from bench.running.inputs import open_dataset, seal_manifests
+from bench.running.run import Job, execute_run
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one run of a request ended."""
+
+    run: PlannedRun
+    status: str
+    reason: str | None
+    record: RunRecord | None
+    cached: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A request made concrete: its runs and the task lists they answer."""
+
+    runs: tuple[PlannedRun, ...]
+    manifests: dict[Path, str]
+    """File -> SHA-256."""
+    jobs: tuple[Job, ...]
+
+
+def prepare(request: Request, cache: Path, reporter: Reporter, workers: int = 1) -> Session:
+    """Check everything that can be checked before training: names, values, classes, device, data, output folder."""
+    configs = checked(request)
+    first = configs[0]
+    dataset = open_dataset(first.values, cache, reporter)
+    sealed = seal_manifests(dataset, first.values, first.values["shots"], request.out)
+    manifests = {path: manifest.sha256 for path, manifest in sealed.items()}
+    runs = planned_runs(configs, dataset.content_hash, request.seeds, request.out)
+    threads = max(1, (os.cpu_count() or 1) // workers) if workers > 1 else None
+    jobs = tuple(
+        Job(
+            run,
+            tuple(manifests),
+            cache,
+            request.out / "artifacts",
+            request.device,
+            threads,
+            request.time_limit,
+        )
+        for run in runs
+    )
+    return Session(tuple(runs), manifests, jobs)
+
+
+def checked(request: Request) -> list[RunConfig]:
+    """The configurations of a request, each of whose components accepts its settings. BenchError otherwise."""
+    configs = run_configs(request)
+    resolve_device(request.device)
+    if request.out.exists() and not request.out.is_dir():
+        raise BenchError(f"--out {request.out} is a file; give a folder")
+    for one in configs:
+        method = components.build(one.values["method"], one.values)
+        Budget(**one.values["budget"])
+        trained, asked = TaskSpec(**one.values["train"]).way, one.values["way"]
+        if trained < asked and getattr(getattr(method, "learner", None), "fixed_way", False):
+            fixed = any(text.startswith("train.way=") for text in one.variant.overrides)
+            mend = "choose another method" if fixed else f"give train.way={asked}"
+            raise BenchError(
+                f"{one.method_name} trains on {trained}-way tasks, so that it cannot answer way={asked}; {mend}"
+            )
+    return configs
+
+
+def execute(session: Session, reporter: Reporter, workers: int = 1) -> list[Outcome]:
+    """Execute the runs; the outcomes come in the order of ``session.runs``. KeyboardInterrupt passes through."""
+    wanted = list(session.manifests.values())
+    outcomes: dict[int, Outcome] = {}
+    pending: dict[Future[RunRecord], int] = {}
+    with executor(workers) as pool:
+        try:
+            for index in _order(session.runs) if workers > 1 else range(len(session.runs)):
+                job = session.jobs[index]
+                state = job.run.status(wanted)
+                label = f"[{index + 1}/{len(session.jobs)}] {job.run.name} seed {job.run.seed}"
+                if state == "cached":
+                    outcomes[index] = Outcome(job.run, "done", None, job.run.record(), cached=True)
+                    reporter.say(f"{label}: there already")
+                    continue
+                if state == "damaged":
+                    outcomes[index] = _damaged(job.run)
+                    reporter.say(f"{label}: {outcomes[index].reason}")
+                    continue
+                if workers <= 1:
+                    reporter.begin(job.run.name)
+                    outcomes[index] = _outcome(job.run, pool.submit(execute_run, job, reporter))
+                    reporter.say(f"{label}: {describe(outcomes[index])}")
+                else:
+                    pending[pool.submit(execute_run, job, _silent)] = index
+            for future in _finished(pending, session.runs, reporter):
+                index = pending[future]
+                run = session.runs[index]
+                outcomes[index] = _outcome(run, future)
+                reporter.say(
+                    f"[{index + 1}/{len(session.jobs)}] {run.name} seed {run.seed}: {describe(outcomes[index])}"
+                )
+        except KeyboardInterrupt:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+    return [outcomes[index] for index in sorted(outcomes)]
+
+
+def _finished(
+    pending: Mapping[Future[RunRecord], int], runs: Sequence[PlannedRun], reporter: Reporter
+) -> Iterator[Future[RunRecord]]:
+    """Futures as they finish; meanwhile, now and then, the last log line of each that is running."""
+    waiting = set(pending)
+    while waiting:
+        done, waiting = wait(waiting, timeout=reporter.seconds, return_when=FIRST_COMPLETED)
+        yield from done
+        if not done:
+            for future in sorted(waiting, key=lambda one: pending[one]):
+                log = runs[pending[future]].folder / "log.txt"
+                if future.running() and log.exists():
+                    line = (log.read_text(encoding="utf-8").splitlines() or [""])[-1]
+                    reporter.say(f"  {runs[pending[future]].name}: {line.partition(' ')[2]}")
+
+
+def _order(runs: Sequence[PlannedRun]) -> list[int]:
+    """Runs side by side: first one of each that share an artifact, so that the others do not wait for its training."""
+    seen: Counter[str] = Counter()
+    turn = []
+    for run in runs:
+        shared = [
+            components.component_settings(run.values[group], run.values)
+            for group in components.artifact_groups(run.values)
+        ]
+        key = content_key({"seed": run.seed, "artifacts": shared})
+        turn.append(seen[key] if shared else 0)
+        seen[key] += 1
+    return sorted(range(len(runs)), key=lambda index: turn[index])
+
+
+def describe(outcome: Outcome) -> str:
+    """One line for people."""
+    if outcome.status != "done" or outcome.record is None:
+        return f"{outcome.status}: {outcome.reason}"
+    scores = ", ".join(
+        f"{100 * one.accuracy:.2f} ± {100 * one.ci95:.2f} ({one.way}-way {one.shot}-shot)"
+        for one in outcome.record.evaluations
+    )
+    return f"{scores} in {outcome.record.timings.get('total', 0):.0f} s"
+
+
+def _silent(*_: object) -> None:
+    """Worker processes keep their progress in log.txt."""
+
+
+def _damaged(run: PlannedRun) -> Outcome:
+    try:
+        run.record()
+    except BenchError as error:
+        return Outcome(run, "failed", str(error), None)
+    return Outcome(run, "failed", "its record is damaged", None)
+
+
+def _outcome(run: PlannedRun, future: Future[RunRecord]) -> Outcome:
+    try:
+        record = future.result()
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        return Outcome(
+            run,
+            "failed",
+            reason if isinstance(error, BenchError) else f"{type(error).__name__}: {reason}",
+            None,
+        )
+    return Outcome(run, record.status, record.reason, record)

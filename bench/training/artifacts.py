@@ -1,0 +1,125 @@
+"""Content-addressed store of trained generators and encoders, shared by methods.
+
+The key is a hash of everything that can change the result: the recipe's settings, the training images, the budget,
+the seed. Two processes that want the same artifact at the same moment train it once: the second waits on a file lock.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from torch import Tensor
+
+from bench.basics.errors import BenchError
+from bench.basics.keys import content_key
+from bench.training.checkpoint import Checkpoint, load_tensors, save_tensors
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A trained thing: its tensors and JSON facts (among them what it was made from and how long that took)."""
+
+    kind: str
+    key: str
+    path: Path
+    tensors: dict[str, Tensor]
+    meta: dict[str, Any]
+
+
+class ArtifactStore:
+    """``<root>/<kind>-<key8>.safetensors`` for what is finished, ``….partial.safetensors`` for what is in training."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.used: dict[str, Artifact] = {}
+        """What was handed out, by key: a run writes down what it rests on."""
+        self.seconds = 0.0
+        """Spent here until what was asked for was trained, by this process or by another."""
+
+    def path(self, kind: str, recipe: Mapping[str, Any]) -> Path:
+        """Where this artifact is, or will be."""
+        return self.root / f"{kind}-{content_key(recipe)[:12]}.safetensors"
+
+    def get(
+        self,
+        kind: str,
+        recipe: Mapping[str, Any],
+        make: Callable[[Checkpoint], tuple[Mapping[str, Tensor], Mapping[str, Any]]],
+        checkpoint_seconds: float = 15.0,
+    ) -> Artifact:
+        """The artifact of ``recipe``; ``make(checkpoint)`` trains it, resuming from the checkpoint, if it is absent.
+
+        ``make`` returns tensors and JSON facts. A failed ``make`` leaves no artifact behind, only its checkpoint.
+        """
+        artifact = self._obtain(kind, recipe, make, checkpoint_seconds)
+        self.used[artifact.key] = artifact
+        return artifact
+
+    def grow(
+        self,
+        kind: str,
+        recipe: Mapping[str, Any],
+        epochs: int,
+        steps_per_epoch: int,
+        make: Callable[[Checkpoint, int], tuple[Mapping[str, Tensor], Mapping[str, Any]]],
+        snapshots: Collection[int] = (),
+        checkpoint_seconds: float = 15.0,
+    ) -> Artifact:
+        """As :meth:`get`, for a training that does not know how long it will last: the recipe after ``epochs``.
+
+        ``recipe`` says nothing of epochs, and neither may what happens in an epoch. Then a shorter training is the
+        beginning of a longer one: ``make(checkpoint, epochs)`` goes on from where the longest so far ended (see
+        ``growing`` of :func:`bench.training.loop.train`), which is kept beside the artifacts. Those of ``snapshots``
+        that are not above ``epochs`` become artifacts too, as if each had been asked for.
+        """
+        line = self.path(kind, recipe).with_suffix(".training.safetensors")
+
+        def trained(target: int, own: Checkpoint) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
+            with FileLock(line.with_suffix(".lock")):
+                shared = Checkpoint(line, checkpoint_seconds)
+                state = shared.load()
+                gone_past = state is not None and state[1]["step"] > target * steps_per_epoch
+                return make(own if gone_past else shared, target)
+
+        artifact = None
+        for target in sorted({e for e in snapshots if e <= epochs} | {epochs}):
+            whole = {**recipe, "epochs": target}
+            artifact = self._obtain(kind, whole, partial(trained, target), checkpoint_seconds)
+        assert artifact is not None
+        self.used[artifact.key] = artifact
+        return artifact
+
+    def _obtain(
+        self,
+        kind: str,
+        recipe: Mapping[str, Any],
+        make: Callable[[Checkpoint], tuple[Mapping[str, Tensor], Mapping[str, Any]]],
+        checkpoint_seconds: float,
+    ) -> Artifact:
+        path = self.path(kind, recipe)
+        if not path.exists():
+            began = time.monotonic()
+            try:
+                self.root.mkdir(parents=True, exist_ok=True)
+                lock = FileLock(path.with_suffix(".lock"))
+                with lock:
+                    if not path.exists():
+                        partial = path.with_suffix(".partial.safetensors")
+                        tensors, meta = make(Checkpoint(partial, checkpoint_seconds))
+                        save_tensors(path, tensors, {**meta, "recipe": dict(recipe)})
+                        partial.unlink(missing_ok=True)
+            except OSError as error:
+                raise BenchError(f"cannot write to {self.root}: {error.strerror or error}") from error
+            finally:
+                self.seconds += time.monotonic() - began
+        tensors, meta = load_tensors(path)
+        if meta.get("recipe") != json.loads(json.dumps(dict(recipe))):
+            raise BenchError(f"{path} was made by another recipe than its name says; delete it and run again")
+        return Artifact(kind, content_key(recipe), path, tensors, meta)
