@@ -3,4 +3,4 @@
 Unlabelled images go in, a few-shot learner comes out, and every learner answers the same sealed tasks.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+import bench
+
 app = typer.Typer(
     name="bench",
     help="The benchmark for unsupervised meta-learning: every method on the same sealed few-shot tasks.",
@@ -17,6 +19,22 @@ app = typer.Typer(
 )
 tasks_app = typer.Typer(help="The sealed evaluation tasks as files that any code can read.", no_args_is_help=True)
 app.add_typer(tasks_app, name="tasks")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"bench {bench.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """The benchmark for unsupervised meta-learning: every method on the same sealed few-shot tasks."""
+
 
 Methods = Annotated[
     str | None,

@@ -178,7 +178,7 @@ def _run(run: int, folder: Path, out: Path, record: RunRecord) -> dict[str, Any]
         "peak_memory_mib": float("nan") if record.peak_memory_mib is None else float(record.peak_memory_mib),
         "created": record.created,
         "artifacts": tuple(sorted(record.notes.get("artifacts", ()))),
-        "config": catalogue.with_added(record.config),
+        "config": catalogue.of_today(record.config),
         "notes": record.notes,
     }
 
@@ -222,7 +222,9 @@ def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, 
         name = f"{prefix}{key}"
         if name in _EVALUATION_ONLY or name == "budget.name":
             continue
-        if key in RESERVED and key != "_target_":  # what people read, not what a run depends on
+        if key == "_target_":  # the class may have moved since; what it is has not
+            value = config.get("identity", value)
+        elif key in RESERVED:  # what people read, not what a run depends on
             continue
         if key == config.get("own"):  # where a file of the user's own was; its SHA-256 says what it was
             continue

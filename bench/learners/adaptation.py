@@ -29,11 +29,11 @@ from bench.backbones import (
     batch_statistics,
     side_by_side,
 )
+from bench.learners.conv_block_grad import StatisticsGrad
 from bench.learners.conv_grad import (
     Backward,
     Conv4Derivatives,
     Forward,
-    StatisticsGrad,
     cross_entropy_backward,
     grouped,
     stacked,

@@ -23,8 +23,10 @@ from bench.basics.errors import BenchError, did_you_mean
 
 OWN_PACKAGES = ("bench", "methods", "baselines")
 
-RESERVED = ("_target_", "card", "uses", "variants", "headline", "recommend", "defaults", "own", "added")
+RESERVED = ("_target_", "identity", "card", "uses", "variants", "headline", "recommend", "defaults", "own", "added")
 """Keys of a component's YAML that are not settings of its class.
+
+``identity`` is what stands for the component in the keys of its runs: it stays when the class moves to another module.
 
 ``own`` names the setting of a component that the user must give, because it names something of theirs such as a file.
 ``added`` are settings younger than the component, each with the value that does what was done before: with that value a
@@ -71,9 +73,12 @@ def allowed_packages() -> tuple[str, ...]:
 def config_folders() -> tuple[Path, ...]:
     """The project's ``configs`` folder, then those of plugins."""
     folders = [Path(str(importlib.resources.files("configs")))]
-    for package in plugin_packages():
-        folders.append(Path(str(importlib.resources.files(package))) / "configs")
+    folders += [_configs_of(package) for package in plugin_packages()]
     return tuple(folder for folder in folders if folder.is_dir())
+
+
+def _configs_of(package: str) -> Path:
+    return Path(str(importlib.resources.files(package))) / "configs"
 
 
 def options(group: str) -> dict[str, Path]:
@@ -103,10 +108,28 @@ def raw(group: str, name: str) -> dict[str, Any]:
     return read_yaml(known[name])
 
 
-def with_added(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration of a record, with the settings that its components have been given since (``added``)."""
+def identity(group: str, option: str) -> str:
+    """What stands for a component in the keys of its runs: what its YAML declares.
+
+    One that declares nothing is known by the package that brings it and by its own name: ``my_package/method/mine``.
+    """
+    declared = raw(group, option).get("identity")
+    return f"{_package_of(options(group)[option].parents[1])}/{group}/{option}" if declared is None else str(declared)
+
+
+def declares(group: str, identity: str) -> bool:
+    """Whether some component of the group declares it."""
+    return any(raw(group, option).get("identity") == identity for option in options(group))
+
+
+def _package_of(folder: Path) -> str:
+    return next((name for name in plugin_packages() if _configs_of(name) == folder), "bench")
+
+
+def of_today(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of a record as it would be written now: with identities, and with settings ``added`` since."""
     return {
-        group: {**_added(group, str(node["_target_"])), **node}
+        group: {**_since(group, str(node["_target_"])), **node}
         if isinstance(node, Mapping) and "_target_" in node
         else node
         for group, node in config.items()
@@ -114,9 +137,13 @@ def with_added(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @cache
-def _added(group: str, target: str) -> Mapping[str, Any]:
-    known = (read_yaml(path) for path in options(group).values()) if group in groups() else ()
-    return next((one["added"] for one in known if one.get("_target_") == target and "added" in one), {})
+def _since(group: str, target: str) -> Mapping[str, Any]:
+    """What the options of that class give to a record that does not say it."""
+    known = options(group) if group in groups() else {}
+    alike = [one for one in known if target in (raw(group, one).get("_target_"), raw(group, one).get("identity"))]
+    added: Mapping[str, Any] = next((raw(group, one)["added"] for one in alike if "added" in raw(group, one)), {})
+    names = {identity(group, one) for one in alike}
+    return {**added, **({"identity": names.pop()} if len(names) == 1 else {})}
 
 
 @cache

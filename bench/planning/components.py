@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.basics.errors import BenchError, did_you_mean
-from bench.planning import catalogue
+from bench.planning import catalogue, moved
 from bench.planning.catalogue import RESERVED
 
 
@@ -47,12 +47,14 @@ def resolve(target: str) -> Any:
         )
     try:
         return getattr(importlib.import_module(module), name)
-    except (ModuleNotFoundError, AttributeError) as error:
+    except ImportError as error:
+        raise BenchError(f"_target_ {target!r} cannot be imported: {error}.{moved.hint(error)}") from error
+    except AttributeError as error:
         raise BenchError(f"_target_ {target!r} cannot be found: {error}") from error
 
 
 def component_settings(node: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a component can change a result: target, settings, version, and the same of all it uses.
+    """What of a component can change a result: identity, settings, version, and the same of all it uses.
 
     Of something of the user's own, such as a file, that is the content (``sha256``), not the place. A setting that was
     added to a component counts once it has another value than the one that changes nothing.
@@ -63,7 +65,7 @@ def component_settings(node: Mapping[str, Any], values: Mapping[str, Any]) -> di
         for key, value in node.items()
         if key not in RESERVED and key != node.get("own") and not (key in added and value == added[key])
     }
-    settings["_target_"] = node.get("_target_")
+    settings["_target_"] = node.get("identity", node.get("_target_"))
     settings["version"] = code_version(str(node.get("_target_")))
     for group in node.get("uses", ()):
         settings[group] = component_settings(values[group], values)

@@ -67,6 +67,8 @@ class RunConfig:
     title: str
     dataset_name: str
     budget_name: str
+    undeclared: tuple[str, ...] = ()
+    """Groups whose component declares no identity: until version 0.1 its module path stood for it."""
 
 
 def compose(
@@ -131,6 +133,7 @@ def compose(
             str(values["dataset"].get("name") or dataset), [o for o in changed if head[o.key] == "dataset"], values
         ),
         budget_name=_named(budget, [o for o in changed if head[o.key] == "budget"], values),
+        undeclared=tuple(g for g in sorted({*used, "method"}) if not catalogue.declares(g, values[g]["identity"])),
     )
 
 
@@ -229,7 +232,7 @@ def _hydra_texts(given: tuple[str, ...]) -> dict[str, Any]:
     from hydra import initialize_config_module
     from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
-    from omegaconf import OmegaConf
+    from omegaconf import OmegaConf, open_dict
     from omegaconf.errors import OmegaConfBaseException
 
     texts = list(given)
@@ -239,12 +242,18 @@ def _hydra_texts(given: tuple[str, ...]) -> dict[str, Any]:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_module(config_module="configs", version_base="1.3"):
-            config = hydra_compose(config_name="config", overrides=texts)
+            config = hydra_compose(config_name="config", overrides=texts, return_hydra_config=True)
+            choices = dict(config.hydra.runtime.choices)
+            with open_dict(config):
+                del config.hydra
             container = OmegaConf.to_container(config, resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
         first = next(line for line in str(error).splitlines() if line.strip())
         raise BenchError(f"the configuration cannot be composed: {first}") from error
     assert isinstance(container, dict)
+    for group, option in choices.items():
+        if group in container and group not in ("dataset", "budget"):  # of a dataset the content counts
+            container[group]["identity"] = catalogue.identity(group, option)
     return {str(key): value for key, value in container.items()}
 
 

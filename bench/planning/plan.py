@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -161,8 +161,8 @@ def planned_runs(configs: Sequence[RunConfig], content_hash: str, seeds: Sequenc
     runs = []
     for seed in seeds:
         for one in configs:
-            key = run_key(one, content_hash, seed)
-            place = (_path_safe(one.dataset_name), _path_safe(one.method_name), f"{seed}-{key[:8]}")
+            place = out / _path_safe(one.dataset_name) / _path_safe(one.method_name)
+            key = _key_in(place, one, content_hash, seed)
             runs.append(
                 PlannedRun(
                     name=one.method_name,
@@ -172,11 +172,29 @@ def planned_runs(configs: Sequence[RunConfig], content_hash: str, seeds: Sequenc
                     budget=one.budget_name,
                     seed=seed,
                     key=key,
-                    folder=out.joinpath(*place),
+                    folder=_folder(place, seed, key),
                     values=one.values,
                 )
             )
     return runs
+
+
+def _folder(place: Path, seed: int, key: str) -> Path:
+    return place / f"{seed}-{key[:8]}"
+
+
+def _key_in(place: Path, one: RunConfig, content_hash: str, seed: int) -> str:
+    """The key of a run; that of version 0.1 where a component declares no identity and such a run is there."""
+    key = run_key(one, content_hash, seed)
+    if one.undeclared and not _folder(place, seed, key).exists():
+        earlier = run_key(_by_module_path(one), content_hash, seed)
+        return earlier if _folder(place, seed, earlier).exists() else key
+    return key
+
+
+def _by_module_path(one: RunConfig) -> RunConfig:
+    bare = {g: {name: v for name, v in one.values[g].items() if name != "identity"} for g in one.undeclared}
+    return replace(one, values={**one.values, **bare})
 
 
 def run_key(one: RunConfig, content_hash: str, seed: int) -> str:

@@ -14,7 +14,7 @@ from bench.datasets.images import UnlabelledImages
 from bench.foreign import pretrained
 from bench.foreign.pretrained import Checkpoint
 from methods.generators.alive import check_alive
-from methods.generators.external import ExternalGenerator, Settings
+from methods.generators.foreign_generator import ExternalGenerator, Settings
 from methods.generators.probe import probe
 
 VERSION = 1

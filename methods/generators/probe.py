@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,9 +10,7 @@ from torch import Tensor
 from bench.basics.errors import BenchError
 from bench.foreign.formats import GENERATOR
 from bench.foreign.probing import SIZES, any_batch_size, finite, steady
-
-if TYPE_CHECKING:
-    from methods.generators.external import ExternalGenerator
+from methods.generators.foreign_generator import ExternalGenerator
 
 SAMPLES = 256  # latents whose values must lie within the declared range
 # In units of the width of that range:

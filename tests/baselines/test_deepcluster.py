@@ -13,17 +13,8 @@ from scipy.signal import correlate2d
 from sklearn.decomposition import PCA
 from test_encoders import context, images, rng
 
-from baselines.encoders.deepcluster import (
-    AlexNet,
-    Conv,
-    DeepCluster,
-    embedded,
-    evenly,
-    fill_empty,
-    initialise,
-    random_parts,
-    sobel,
-)
+from baselines.encoders.deepcluster import DeepCluster, embedded, evenly, fill_empty, random_parts
+from baselines.encoders.deepcluster_networks import AlexNet, Conv, initialise, sobel
 from baselines.encoders.whitening import Whitening
 from bench.basics.errors import BenchError, Diverged
 

@@ -1,4 +1,4 @@
-"""LASIUM's samplers against loops written from the paper, its rejection against the paper's own counts."""
+"""LASIUM's tasks: their images, what is noted, walls and settings."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import dataclasses
 import math
 
 import pytest
-import scipy.stats
 import torch
-from helpers_methods import FakeGenerator, FakeVAE, Given, RecordingLearner, logit, make_context, make_images
+from helpers_lasium import latents_of, rng, sampler_of
+from helpers_methods import FakeGenerator, FakeVAE, Given, RecordingLearner, make_context, make_images
 
 from bench.backbones import Conv4
 from bench.basics.errors import BenchError
@@ -16,42 +16,7 @@ from bench.contracts import LatentSampler, TaskSampler, TaskSpec
 from bench.datasets.images import LabelledImages
 from bench.learners.protonet import ProtoNet
 from bench.training.checkpoint import Checkpoint
-from methods.lasium import Lasium, LasiumSampler
-
-
-def rng(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def sampler_of(tmp_path, generator=None, images=None, **settings) -> LasiumSampler:
-    settings = {"query_shift": 0, **settings}
-    method = Lasium(Given(generator or FakeVAE()), RecordingLearner(), **settings)
-    return method.sampler(images or make_images(), make_context(tmp_path))
-
-
-def latents_of(tasks) -> torch.Tensor:
-    """FakeGenerator images -> the latents they were decoded from, [T, N, K + Q, d] float64."""
-    return logit(torch.cat([tasks.support, tasks.query], dim=2).flatten(3))
-
-
-def least_squared_distance(z: torch.Tensor) -> torch.Tensor:
-    """[..., N, d] -> [...]: the squared distance of the closest pair, pair by pair in float64."""
-    points = z.double().unbind(-2)
-    pairs = [(a - b).square().sum(-1) for i, a in enumerate(points) for b in points[:i]]
-    return torch.stack(pairs).amin(0)
-
-
-class ScriptedNormal:
-    """Stands in for every normal draw of the sampler and keeps what it handed out, in order."""
-
-    def __init__(self, monkeypatch) -> None:
-        self.drawn: list[torch.Tensor] = []
-        monkeypatch.setattr("methods.lasium._normal", self)
-
-    def __call__(self, shape, rng):
-        self.drawn.append(torch.randn(shape, generator=rng))
-        return self.drawn[-1]
-
+from methods.lasium import Lasium
 
 # ---------------------------------------------------------------- the task
 
@@ -95,93 +60,6 @@ def test_ro_with_alpha_0_decodes_the_anchors_again(tmp_path):
     assert torch.allclose(latents_of(tasks)[:, :, 1:], tasks.support.flatten(3).double() - 0.5, atol=1e-5)
 
 
-# ---------------------------------------------------------------- samplers (float64 loops from §3.1)
-
-
-@pytest.mark.parametrize("way", [2, 5])
-@pytest.mark.parametrize("variance", [False, True])
-def test_n_is_the_paper(tmp_path, monkeypatch, way, variance):
-    normal = ScriptedNormal(monkeypatch)
-    sampler = sampler_of(tmp_path, FakeGenerator(), strategy="n", noise_std=0.25, noise_is_variance=variance)
-    z = latents_of(sampler.sample(3, TaskSpec(way, 2, 4), rng()))
-    (noise,) = normal.drawn
-    std = 0.5 if variance else 0.25
-    for t in range(3):
-        for c in range(way):
-            for w in range(1, 6):
-                expected = z[t, c, 0] + std * noise[t, c, w - 1].double()
-                torch.testing.assert_close(z[t, c, w], expected, atol=1e-4, rtol=0)
-
-
-@pytest.mark.parametrize(("way", "alpha"), [(2, 0.3), (5, 0.3), (5, -0.2)])
-def test_ro_goes_alpha_of_the_way_to_fresh_draws_of_the_prior(tmp_path, way, alpha):
-    class Recorded(FakeGenerator):
-        drawn: list = []  # noqa: RUF012
-
-        def sample_prior(self, n, rng):
-            self.drawn.append(super().sample_prior(n, rng))
-            return self.drawn[-1]
-
-    generator = Recorded()
-    z = latents_of(sampler_of(tmp_path, generator, strategy="ro", alpha=alpha).sample(3, TaskSpec(way, 2, 4), rng()))
-    anchors, others = generator.drawn
-    assert len(others) == 3 * way * 5  # one for every class and sample
-    k = 0
-    for t in range(3):
-        for c in range(way):
-            anchor = anchors[t * way + c].double()
-            torch.testing.assert_close(z[t, c, 0], anchor, atol=1e-4, rtol=0)
-            for w in range(1, 6):
-                expected = anchor + alpha * (others[k].double() - anchor)
-                torch.testing.assert_close(z[t, c, w], expected, atol=1e-4, rtol=0)
-                k += 1
-
-
-@pytest.mark.parametrize("way", [2, 3, 5])
-def test_oc_goes_to_the_other_classes_in_turn_and_to_noise_instead_of_itself(tmp_path, monkeypatch, way):
-    normal = ScriptedNormal(monkeypatch)
-    sampler = sampler_of(tmp_path, FakeGenerator(), strategy="oc", alpha=0.4)
-    z = latents_of(sampler.sample(3, TaskSpec(way, 1, 7), rng()))
-    (noise,) = normal.drawn
-    for t in range(3):
-        for c in range(way):
-            for w in range(1, 8):
-                if w % way == 0:
-                    expected = z[t, c, 0] + noise[t, c, w - 1].double()
-                else:
-                    expected = z[t, c, 0] + 0.4 * (z[t, (c + w) % way, 0] - z[t, c, 0])
-                torch.testing.assert_close(z[t, c, w], expected, atol=1e-4, rtol=0)
-
-
-def test_oc_with_a_vae_samples_the_posteriors_afresh_before_every_w(tmp_path, monkeypatch):
-    normal, images = ScriptedNormal(monkeypatch), make_images()
-    sampler = sampler_of(tmp_path, FakeVAE(std=0.3), images, strategy="oc", alpha=0.4)
-    tasks = sampler.sample(2, TaskSpec(3, 1, 5), rng())
-    mean = tasks.support[:, :, 0].flatten(2).double() - 0.5
-    _, posterior, noise = (drawn.double() for drawn in normal.drawn)  # anchors (unused by oc), per-w samples, noise
-    made = logit(tasks.query.flatten(3))
-    for t in range(2):
-        for c in range(3):
-            for w in range(1, 6):
-                here = mean[t, c] + 0.3 * posterior[t, c, w - 1]
-                j = (c + w) % 3
-                there = mean[t, j] + 0.3 * posterior[t, j, w - 1]
-                expected = here + noise[t, c, w - 1] if w % 3 == 0 else here + 0.4 * (there - here)
-                torch.testing.assert_close(made[t, c, w - 1], expected, atol=1e-4, rtol=0)
-
-
-def test_n_with_a_vae_perturbs_one_posterior_sample_per_class(tmp_path):
-    images = make_images()
-    tasks = sampler_of(tmp_path, FakeVAE(std=0.5), images, strategy="n", noise_std=0.0).sample(
-        400, TaskSpec(5, 1, 3), rng()
-    )
-    made = logit(tasks.query.flatten(3))
-    torch.testing.assert_close(made[:, :, 0], made[:, :, 2], atol=1e-6, rtol=0)
-    deviation = made[:, :, 0] - (tasks.support[:, :, 0].flatten(2).double() - 0.5)
-    assert abs(float(deviation.std()) - 0.5) < 0.01  # a sample of the posterior, not its mean
-    assert abs(float(deviation.mean())) < 0.01
-
-
 # ---------------------------------------------------------------- query shift
 
 
@@ -211,77 +89,6 @@ def test_only_queries_move_and_by_whole_pixels(tmp_path):
         assert len(at) == 1
         seen.add(at[0])
     assert len(seen) == 25
-
-
-# ---------------------------------------------------------------- rejection
-
-
-# Sets of 5 draws of N(0, I_128) that are rejected before 4000 are accepted (1000 iterations of 4 tasks), from two
-# million simulated sets with all distances computed; Table 9 prints 395, 27432, 155499, 378742, 1472860, 25936957.
-TABLE_9 = {187.5: 391, 218.75: 6512, 234.375: 27373, 250.0: 160035, 256.3125: 373518, 265.625: 1.49e6, 281.25: 25.1e6}
-
-
-@pytest.mark.parametrize("eps_sq", TABLE_9)
-def test_the_acceptance_rate_agrees_with_table_9(tmp_path, eps_sq):
-    expected = TABLE_9[eps_sq] / 4000
-    batches = 1000 if expected < 100 else 50 if expected < 400 else 12
-    sampler = sampler_of(tmp_path, FakeGenerator((1, 8, 8), latent_dim=128), strategy="n", eps_sq=eps_sq)
-    seed = rng(7)
-    for _ in range(batches):
-        sampler._anchors(4, 5, seed)
-    assert sampler.accepted == 4 * batches
-    sd_of_ours = math.sqrt(expected * (1 + expected) / sampler.accepted)  # geometric
-    sd_of_theirs = (1 + expected) ** 1.5 / math.sqrt(2e6) + 0.004 * expected  # the simulation, and its rounding
-    assert abs(sampler.rejected / sampler.accepted - expected) < 4 * math.hypot(sd_of_ours, sd_of_theirs)
-
-
-def test_accepted_sets_are_distributed_as_those_of_a_plain_loop(tmp_path):
-    """Anchors drawn one after the other, with whole sets rejected: as if every set had been drawn whole."""
-    eps_sq = 100.0
-    sampler = sampler_of(tmp_path, FakeGenerator(latent_dim=64), strategy="n", eps_sq=eps_sq)
-    ours = sampler._anchors(1000, 5, rng(1))[1]
-    drawn = torch.randn(20_000, 5, 64, generator=rng(2))
-    plain = drawn[least_squared_distance(drawn) > eps_sq][:1000]
-    assert len(plain) > 500
-    for of in (lambda z: z.norm(dim=2).mean(1), least_squared_distance, lambda z: z[:, 0].norm(dim=1)):
-        assert scipy.stats.ks_2samp(of(ours).numpy(), of(plain).numpy()).pvalue > 1e-3
-
-
-@pytest.mark.parametrize("generator", [FakeGenerator(), FakeVAE()])
-def test_accepted_anchors_are_apart_and_their_images_are_theirs(tmp_path, generator, monkeypatch):
-    normal = ScriptedNormal(monkeypatch)
-    probe = sampler_of(tmp_path, generator, strategy="n")
-    eps_sq = float(least_squared_distance(probe._draw(1000, 5, rng())[1]).quantile(0.7))
-    sampler = sampler_of(tmp_path, generator, strategy="n", noise_std=0.0, eps_sq=eps_sq)
-    normal.drawn.clear()
-    tasks = sampler.sample(64, TaskSpec(5, 1, 1), rng(1))
-    z = logit(tasks.query[:, :, 0].flatten(2))
-    assert (least_squared_distance(z) > eps_sq * (1 - 1e-4)).all()
-    assert 64 < sampler.rejected < 400  # 64 * 0.7 / 0.3 is 149
-    if isinstance(generator, FakeVAE):
-        near = z - (tasks.support[:, :, 0].flatten(2).double() - 0.5)
-        assert near.abs().max() < 0.3 * 5
-        assert all(len(set(row.tolist())) == 5 for row in tasks.support[:, :, 0, 0, 0, 0])
-
-
-def test_an_impossible_eps_ends_with_a_clear_error(tmp_path):
-    sampler = sampler_of(tmp_path, FakeGenerator(latent_dim=128), eps_sq=512.5, max_retries=500)
-    with pytest.raises(
-        BenchError, match=r"no set of 5 anchors was accepted in 501 tries; eps_sq=512.5 is .* smaller eps_sq"
-    ):
-        sampler.sample(4, TaskSpec(5, 1, 1), rng())
-    assert sampler.rejected == 4 * 501
-
-
-def test_no_rejection_counts_nothing_and_draws_nothing_more(tmp_path):
-    sampler = sampler_of(tmp_path, FakeGenerator())
-    plain = sampler.sample(4, TaskSpec(5, 1, 1), rng())
-    assert (sampler.accepted, sampler.rejected) == (0, 0)
-    harmless = sampler_of(tmp_path, FakeGenerator(), eps_sq=1e-9)
-    harmless.sample(4, TaskSpec(5, 1, 1), rng())
-    assert (harmless.accepted, harmless.rejected) == (4, 0)
-    again = sampler.sample(4, TaskSpec(5, 1, 1), rng())
-    assert torch.equal(plain.query, again.query)
 
 
 # ---------------------------------------------------------------- fit, walls, settings
@@ -330,37 +137,6 @@ def test_counts_survive_an_interruption_and_are_there_when_nothing_is_left_to_tr
         noted(tmp_path / "parts", stop_at=3)
     assert noted(tmp_path / "parts") == whole
     assert noted(tmp_path / "parts") == whole
-
-
-# ---------------------------------------------------------------- spaces in which only the direction counts
-
-
-def unit(z):
-    return z / z.norm(dim=-1, keepdim=True)
-
-
-@pytest.mark.parametrize("strategy", ["n", "ro", "oc"])
-def test_latent_norm_rescales_what_the_authors_rescale(tmp_path, strategy):
-    class Sphere(FakeGenerator):
-        latent_norm = True
-
-        def sample_prior(self, n, rng):
-            drawn.append(super().sample_prior(n, rng))
-            return drawn[-1]
-
-    drawn: list[torch.Tensor] = []
-    z = latents_of(sampler_of(tmp_path, Sphere(), strategy=strategy).sample(2, TaskSpec(5, 1, 3), rng()))
-    anchors, near = z[:, :, :1], z[:, :, 1:]
-    first = drawn[0].double().view(2, 5, 1, 64)
-    close = {"rtol": 0, "atol": 2e-5}
-    torch.testing.assert_close(anchors, first if strategy == "oc" else unit(first), **close)
-    if strategy == "n":
-        assert torch.allclose(near.norm(dim=-1), torch.ones(2, 5, 3, dtype=torch.float64), atol=1e-5)
-    if strategy == "ro":
-        v = unit(drawn[1].double().view(2, 5, 3, 64))
-        torch.testing.assert_close(near, 0.8 * unit(first) + 0.2 * v, **close)
-    if strategy == "oc":
-        torch.testing.assert_close(near[:, 0, 0], 0.8 * first[:, 0, 0] + 0.2 * first[:, 1, 0], **close)
 
 
 @pytest.mark.parametrize("strategy", ["n", "ro", "oc"])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from synthetic_runs import write_run
 
@@ -67,6 +69,17 @@ def test_what_was_not_inspected_is_missing(runs, tmp_path):
         "clusters and classes, shared information": "MISSING",
     }
     assert rows["diversity"].reason == "not inspected with seed 0; 'bench inspect' does that"
+
+
+def test_a_baseline_of_version_0_1_names_its_measures_otherwise(runs, tmp_path):
+    path = tmp_path / "base.parquet"
+    write_baseline(load(runs), path, synthetic=drift.expected([inspected(0.30)]))
+    table = pq.read_table(path)
+    facts = json.loads(table.schema.metadata[b"bench.baseline"])
+    facts["inventions"] = facts.pop("synthetic_tasks")
+    pq.write_table(table.replace_schema_metadata({b"bench.baseline": json.dumps(facts)}), path)
+    assert judged(runs, path, inspected(0.30))["own class nearest"].verdict == "OK"
+    assert judged(runs, path, inspected(0.90))["own class nearest"].verdict == "CHANGED"
 
 
 def test_a_baseline_without_synthetic_tasks_asks_for_none_and_one_query_has_no_diversity(runs, tmp_path):

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from bench.backbones import Conv4, side_by_side
 from bench.learners import reference
 from bench.learners.adaptation import Autograd, WrittenOut
+from bench.learners.conv_block_grad import Block
 from bench.learners.conv_grad import (
-    Block,
     Conv4Derivatives,
     cross_entropy_backward,
     cross_entropy_r_backward,

@@ -247,8 +247,8 @@ def test_a_setting_added_to_a_method_leaves_the_key_of_its_earlier_runs():
     assert run_key(now, "c", 0) == run_key(before, "c", 0)
     other = compose(variant("lasium-ro-vae-maml"), "glyphs", "quick", parse_overrides(["method.query_fill=0.5"]))
     assert run_key(other, "c", 0) != run_key(before, "c", 0)
-    assert catalogue.with_added(before.values)["method"]["query_fill"] == 0.0
-    assert catalogue.with_added(other.values)["method"]["query_fill"] == 0.5
+    assert catalogue.of_today(before.values)["method"]["query_fill"] == 0.0
+    assert catalogue.of_today(other.values)["method"]["query_fill"] == 0.5
 
 
 def test_one_setting_written_two_ways_is_one_row():

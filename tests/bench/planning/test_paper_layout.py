@@ -259,9 +259,10 @@ def test_every_setting_that_an_arrangement_names_exists(plans):
         ("columns: [{title: c, method: 'x-{w}'}]\n  rows: [{title: a}]", "row 'a' needs a word 'w'"),
     ],
 )
-def test_a_mistake_in_an_arrangement_names_the_file(text, expected, tmp_path, monkeypatch):
+@pytest.mark.parametrize("key", ["layout", "arrangement"])  # the second until version 0.1
+def test_a_mistake_in_a_layout_names_the_file(text, expected, key, tmp_path, monkeypatch):
     (tmp_path / "experiment").mkdir()
-    (tmp_path / "experiment" / "mine.yaml").write_text(f"title: Mine\narrangement:\n  {text}\n")
+    (tmp_path / "experiment" / "mine.yaml").write_text(f"title: Mine\n{key}:\n  {text}\n")
     own = catalogue.config_folders()
     monkeypatch.setattr(catalogue, "config_folders", lambda: (*own, tmp_path))
     with pytest.raises(BenchError) as error:
@@ -270,7 +271,7 @@ def test_a_mistake_in_an_arrangement_names_the_file(text, expected, tmp_path, mo
     assert "configs/experiment/mine.yaml" in str(error.value)
 
 
-def test_an_experiment_may_have_no_arrangement(tmp_path, monkeypatch):
+def test_an_experiment_may_have_no_layout(tmp_path, monkeypatch):
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text("title: Mine\nrows: [{methods: chance}]\nreferences: false\n")
     own = catalogue.config_folders()

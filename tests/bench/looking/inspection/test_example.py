@@ -6,7 +6,7 @@ import torch
 
 from bench.basics.errors import BenchError
 from bench.contracts import Tasks
-from bench.looking.inspection.example import FILE, MOST, example, read_example, write_example
+from bench.looking.inspection.example import EARLIER_FILE, FILE, MOST, example, file_of, read_example, write_example
 
 
 def tasks(way=5, shot=1, query=5, channels=1, side=28):
@@ -24,6 +24,15 @@ def test_it_is_the_first_task_support_first(tmp_path):
     assert found.shape == (3, 6, 1, 28, 28)
     assert np.abs(found[:, :2] / 255 - one.support[0].numpy()).max() <= 0.5 / 255 + 1e-6
     assert np.abs(found[:, 2:] / 255 - one.query[0].numpy()).max() <= 0.5 / 255 + 1e-6
+
+
+def test_the_file_of_version_0_1_is_found_too(tmp_path):
+    assert file_of(tmp_path) is None
+    write_example(tmp_path, tasks())
+    (tmp_path / FILE).rename(tmp_path / EARLIER_FILE)
+    assert file_of(tmp_path) == tmp_path / EARLIER_FILE
+    write_example(tmp_path, tasks())
+    assert file_of(tmp_path) == tmp_path / FILE, "the newer one counts"
 
 
 def test_large_tasks_and_images_are_cut_down():
