@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,14 +82,33 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON document; BenchError names the file when it is damaged."""
+MOST_BYTES_OF_JSON = 64 * 2**20
+
+
+def read_json(path: Path, mend: str = "delete it and run again") -> Any:
+    """Read a JSON document; BenchError names the file when it is damaged, and says how to ``mend`` that.
+
+    NaN and infinities are no JSON. Only a regular file of at most 64 MiB is read, in UTF-8 (with or without a mark).
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        # Not to wait for ever at a pipe that somebody put there.
+        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise BenchError(f"{path} is no file; {mend}")
+            data = file.read(MOST_BYTES_OF_JSON + 1)
     except OSError as error:
         raise BenchError(f"cannot read {path}: {error.strerror or error}") from error
+    if len(data) > MOST_BYTES_OF_JSON:
+        raise BenchError(f"{path} has more than {MOST_BYTES_OF_JSON} bytes; {mend}")
+    try:
+        return json.loads(data.decode("utf-8-sig"), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
-        raise BenchError(f"{path} is damaged (not valid JSON: {error}); delete it and run again") from error
+        reason = "its lists are nested too deeply" if isinstance(error, RecursionError) else error
+        raise BenchError(f"{path} is damaged (not valid JSON: {reason}); {mend}") from error
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no number")
 
 
 def _umask() -> int:
