@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import errno
 import json
 import os
 import shutil
@@ -61,14 +64,26 @@ def install_folder(temporary: Path, path: Path) -> None:
             with open(file, "rb+") as handle:
                 os.fsync(handle.fileno())
     os.chmod(temporary, 0o777 & ~_umask())
-    if path.exists():
+    if not path.exists():
+        os.replace(temporary, path)
+    elif _exchange(temporary, path):
+        shutil.rmtree(temporary, ignore_errors=True)
+    else:  # where two folders cannot be exchanged in one step, the old one is beside it for a moment
         old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".old"))
         os.replace(path, old / path.name)
         os.replace(temporary, path)
         shutil.rmtree(old, ignore_errors=True)
-    else:
-        os.replace(temporary, path)
     _sync_folder(path.parent)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap two paths in one step, so that a kill finds the one or the other. False where that cannot be done."""
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError):
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return bool(renameat2(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -80,6 +95,19 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON document with sorted keys; NaN and infinities are refused."""
     write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def check_regular(path: Path) -> None:
+    """OSError unless ``path`` is, or leads to, a file: reading from a pipe would wait for ever."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is no file", str(path))
+
+
+def remove_leftovers(folder: Path, name: str = "*") -> None:
+    """Delete the temporary files that writers of ``name`` left when they were killed. The caller holds their lock."""
+    for path in folder.glob(f".{name}.*.tmp"):
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 MOST_BYTES_OF_JSON = 64 * 2**20

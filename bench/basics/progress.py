@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -53,7 +54,8 @@ class Reporter:
         self._pace = Pace()
         self._bar: Progress | None = None
         self._task: Any = None
-        if self.console.is_terminal:
+        # Not under FORCE_COLOR alone, which would fill a log with the frames of a bar.
+        if self.console.is_terminal and self.console.file.isatty():
             self._bar = Progress(
                 SpinnerColumn(),
                 TextColumn("{task.description}"),
@@ -75,8 +77,9 @@ class Reporter:
             self._bar.stop()
 
     def say(self, text: str) -> None:
-        """Print one line that stays."""
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        """Print one line that stays. Where nothing can be printed, on a full disk say, the work goes on in silence."""
+        with contextlib.suppress(OSError, ValueError):
+            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def begin(self, name: str) -> None:
         """A new run starts."""

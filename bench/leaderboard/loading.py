@@ -19,7 +19,7 @@ from bench.basics.errors import BenchError
 from bench.planning import catalogue
 from bench.planning.catalogue import RESERVED
 from bench.planning.overrides import UNNAMED
-from bench.records.record import Evaluation, RunRecord, read_record, run_folders
+from bench.records.record import Evaluation, RunRecord, folder_name, read_record, run_folders, strays
 from bench.records.scores import read_scores
 
 ROW = ["dataset", "dataset_hash", "method", "budget", "variant"]
@@ -95,6 +95,8 @@ def load(outs: Path | Sequence[Path]) -> Frames:
         for folder in run_folders(out):
             try:
                 record = read_record(folder)
+                if folder.name != (name := folder_name(record.seed, record.key)):
+                    raise BenchError(f"{folder} holds the record of another run, {name}; move it away and run again")
                 run = _run(len(runs), folder, out, record)
                 if record.done:
                     table = read_scores(folder, record)
@@ -105,6 +107,7 @@ def load(outs: Path | Sequence[Path]) -> Frames:
                 problems.append(str(error).replace(f"{out}/", ""))
             else:
                 runs.append(run)
+        problems += [problem.replace(f"{out}/", "") for problem in strays(out)]
     if not runs:
         where = ", ".join(str(out) for out in outs)
         damaged = f"; {len(problems)} are damaged, the first: {problems[0]}" if problems else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,12 +9,12 @@ from typing import Any
 
 from bench.basics.errors import BenchError
 from bench.basics.keys import content_key
-from bench.planning import catalogue, components, composing, overrides
+from bench.planning import catalogue, components, composing, naming, overrides
 from bench.planning.catalogue import Variant
 from bench.planning.composing import RunConfig
 from bench.planning.overrides import Override
 from bench.planning.paper_layout import paper_layout
-from bench.records.record import RunRecord, read_record
+from bench.records.record import RunRecord, folder_name, read_record
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +56,8 @@ class PlannedRun:
         if not (self.folder / "run.json").exists():
             return None
         record = read_record(self.folder)
+        if record.key != self.key:
+            raise BenchError(f"{self.folder} holds the record of another run; move it away and run again")
         if record.done:
             from bench.records.scores import read_scores
 
@@ -161,7 +162,7 @@ def planned_runs(configs: Sequence[RunConfig], content_hash: str, seeds: Sequenc
     runs = []
     for seed in seeds:
         for one in configs:
-            place = out / _path_safe(one.dataset_name) / _path_safe(one.method_name)
+            place = naming.folder(out, (one.dataset_name, one.method_name))
             key = _key_in(place, one, content_hash, seed)
             runs.append(
                 PlannedRun(
@@ -180,7 +181,7 @@ def planned_runs(configs: Sequence[RunConfig], content_hash: str, seeds: Sequenc
 
 
 def _folder(place: Path, seed: int, key: str) -> Path:
-    return place / f"{seed}-{key[:8]}"
+    return place / folder_name(seed, key)
 
 
 def _key_in(place: Path, one: RunConfig, content_hash: str, seed: int) -> str:
@@ -231,7 +232,3 @@ def _experiment(name: str) -> dict[str, Any]:
         if not isinstance(row, Mapping) or "methods" not in row:
             raise BenchError(f"every row of configs/experiment/{name}.yaml needs 'methods'")
     return found
-
-
-def _path_safe(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._=,+-]", "_", name)

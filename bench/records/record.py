@@ -11,15 +11,23 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from bench.basics.errors import BenchError
 from bench.basics.files import read_json, write_json
+from bench.basics.typed import typed
+from bench.records.seal import FIELD, check_seal, plain, sealed
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+UNSEALED = 1
+"""The schema of version 0.1, which had no seal. Its records are read; ``bench verify --seal`` seals them."""
+
+RUN_DEPTH = 3  # DATASET/METHOD/SEED
 
 Status = Literal["done", "failed", "diverged", "out-of-memory", "timeout", "interrupted", "skipped"]
 
@@ -85,6 +93,8 @@ class RunRecord:
     environment: Mapping[str, Any] = field(default_factory=dict)
     created: str = ""
     """ISO 8601, UTC."""
+    scores: str = ""
+    """SHA-256 of the per-task scores, see :func:`bench.records.scores.scores_digest`; empty where there are none."""
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -94,29 +104,58 @@ class RunRecord:
 
 
 def write_record(folder: Path, record: RunRecord) -> None:
-    """Write ``run.json``: once when a run begins, as ``interrupted``, and last of all its files when it ends."""
-    write_json(folder / "run.json", asdict(record))
+    """Write ``run.json``, sealed: when a run begins, as ``interrupted``, and last of all its files when it ends."""
+    write_json(folder / "run.json", sealed(plain(asdict(record))))
 
 
 def read_record(folder: Path) -> RunRecord:
-    """Read ``run.json``. BenchError, naming the file, when it is damaged or of another schema."""
+    """Read ``run.json``. BenchError, naming the file, when it is damaged, was edited, or is of another schema."""
     path = folder / "run.json"
-    value = read_json(path)
+    value = read_json(path, "delete its folder and run again")
     try:
-        version = value["schema_version"]
-        if version != SCHEMA_VERSION:
-            raise BenchError(f"{path} has schema version {version}, this program reads {SCHEMA_VERSION}")
-        known = {f.name for f in fields(RunRecord)}
-        kept = {name: item for name, item in value.items() if name in known}
-        kept["method"] = MethodCard(**value["method"])
-        kept["evaluations"] = tuple(Evaluation(**one) for one in value["evaluations"])
-        if value["status"] not in get_args(Status):
-            raise ValueError(f"unknown status {value['status']!r}")
-        return RunRecord(**kept)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BenchError(
-            f"{path} is damaged ({type(error).__name__}: {error}); delete its folder and run again"
-        ) from error
+        return record_from(value)
+    except (ValueError, RecursionError) as error:
+        raise BenchError(f"{path} is damaged ({error}); delete its folder and run again") from error
+
+
+def record_from(value: Any) -> RunRecord:
+    """The record in a JSON document. ValueError says what is wrong with it."""
+    if not isinstance(value, Mapping):
+        raise ValueError("it is no mapping")
+    version = value.get("schema_version")
+    if version not in (UNSEALED, SCHEMA_VERSION) or isinstance(version, bool):
+        raise ValueError(f"it has schema version {version}, this program reads {UNSEALED} and {SCHEMA_VERSION}")
+    if version != UNSEALED:
+        check_seal(value)
+    # A later version may have more fields; the seal covers them too.
+    record = typed(RunRecord, {key: item for key, item in value.items() if key != FIELD}, ignore_unknown=True)
+    if fault := _fault(record):
+        raise ValueError(fault)
+    return record
+
+
+def _fault(record: RunRecord) -> str | None:
+    """What cannot be so although every value has the right type."""
+    for name in ("key", "dataset_hash"):
+        if not re.fullmatch(r"[0-9a-f]{64}", text := getattr(record, name)) and (record.done or text):
+            return f"{name} is no SHA-256: {text[:80]!r}"
+    if record.done and not record.evaluations:
+        return "it is done, but has no evaluation"
+    if record.done and record.schema_version != UNSEALED and not record.scores:
+        return "it is done, but does not say what its scores are"
+    if record.seed < 0:
+        return f"seed is {record.seed}"
+    for one in record.evaluations:
+        if not (0 <= one.accuracy <= 1 and one.ci95 >= 0 and one.seconds >= 0):
+            return f"an accuracy or interval is out of range: {one.accuracy} ± {one.ci95}"
+        if one.way < 2 or min(one.shot, one.query, one.tasks) < 1:
+            return f"an evaluation has {one.tasks} tasks of {one.way} ways, {one.shot} shots, {one.query} queries"
+    return None
+
+
+def folder_name(seed: int, key: str) -> str:
+    """What the folder of a run is called: ``0-1a2b3c4d``."""
+    return f"{seed}-{key[:8]}"
 
 
 def run_folders(out: Path) -> Iterator[Path]:
@@ -124,3 +163,30 @@ def run_folders(out: Path) -> Iterator[Path]:
     for path in sorted(out.glob("*/*/*/run.json")):
         if not any(part.startswith(".") for part in path.relative_to(out).parts):
             yield path.parent
+
+
+_OF_A_RUN = ("tasks.parquet", "log.txt", "weights.safetensors")
+
+
+def strays(out: Path) -> list[str]:
+    """A sentence for what looks like a run below ``out`` but is read by nobody: no result is passed over in silence."""
+    found, deeper = [], []
+
+    def cannot(error: OSError) -> None:
+        found.append(f"cannot read {error.filename}: {error.strerror or error}")
+
+    for folder, folders, files in os.walk(out, onerror=cannot):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        depth = len(Path(folder).relative_to(out).parts)
+        if depth != RUN_DEPTH:
+            if "run.json" in files:
+                deeper.append(folder)
+        elif "run.json" not in files and any(name in files for name in _OF_A_RUN):
+            found.append(f"{folder} has no run.json, so nobody knows what it holds; run it again, or delete the folder")
+    if deeper:
+        some = f"{len(deeper)} records lie" if len(deeper) > 1 else "a record lies"
+        found.append(
+            f"{some} elsewhere than DATASET/METHOD/SEED below {out}, the first in {deeper[0]}; name the folder that "
+            "such folders are in"
+        )
+    return found

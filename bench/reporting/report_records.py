@@ -33,6 +33,7 @@ from bench.looking.inspection.example import file_of as example_of
 from bench.looking.inspection.records import FILE as INSPECTION
 from bench.looking.inspection.records import inspection_files, read_inspection
 from bench.planning.paper_layout import paper_layout, paper_layouts
+from bench.records.scores import seal_folder
 
 KEPT = ("run.json", "tasks.parquet", "train.parquet", "samples.npy", INSPECTION, EXAMPLE, EARLIER_EXAMPLE)
 
@@ -123,7 +124,7 @@ def _pictures(frames: Frames) -> dict[int, int]:
 
 def _keep_run(source: Path, target: Path, pictures: int) -> None:
     target.mkdir(parents=True)
-    write_json(target / "run.json", without_folders(read_json(source / "run.json")))
+    seal_folder(source, target, without_folders)
     for name in ("tasks.parquet", "train.parquet"):
         if (source / name).exists():
             _compress(source / name, target / name)

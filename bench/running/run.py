@@ -6,20 +6,24 @@ import contextlib
 import time
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from filelock import FileLock, Timeout
+from numpy.typing import NDArray
 
-from bench.basics.errors import BenchError, Diverged
-from bench.basics.files import replacing
+from bench.basics.errors import BenchError
+from bench.basics.files import remove_leftovers, replacing
 from bench.basics.progress import Pace
 from bench.basics.seeds import Seed
+from bench.basics.signals import Interrupts, Stopped
 from bench.contracts import Budget, Context, Learner, Method, Monitor, ProgressCallback, ShowsSamples, TaskSpec
 from bench.datasets.images import LabelledImages, UnlabelledImages
 from bench.datasets.source import Dataset
@@ -27,19 +31,14 @@ from bench.learners.embeddings import Pool
 from bench.planning import components
 from bench.planning.plan import PlannedRun
 from bench.records.record import Evaluation, MethodCard, RunRecord, Status, write_record
+from bench.records.scores import read_scores, scores_digest
+from bench.running.endings import UNFINISHED, TimeLimit, ending
 from bench.running.environment import environment, peak_memory_mib, reset_peak_memory, resolve_device
 from bench.running.evaluate import accuracy_and_interval, evaluate, validation_monitor
 from bench.running.inputs import open_dataset, training_images
-from bench.running.interrupts import Interrupts
 from bench.tasks import manifest as manifests
 from bench.training.artifacts import ArtifactStore
 from bench.training.checkpoint import Checkpoint, load_tensors, save_tensors
-
-UNFINISHED = "still running, or ended by force; run again to go on"
-
-
-class TimeLimit(Exception):
-    """The run used up the time it was given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +76,18 @@ def execute_run(job: Job, progress: ProgressCallback) -> RunRecord:
             return _Execution(job, progress).finish()
         finally:
             lock.release()
+
+
+def record_forced_end(run: PlannedRun, status: Status, reason: str) -> RunRecord | None:
+    """The record of a run whose process is gone without having said how it ended: say it now. None without one."""
+    with contextlib.suppress(BenchError):
+        record = run.record()
+        if record is not None and (record.status, record.reason) == ("interrupted", UNFINISHED):
+            record = replace(record, status=status, reason=reason)
+            write_record(run.folder, record)
+            append_log(run.folder, f"end {status} {reason}")
+        return record
+    return None
 
 
 class _Execution:
@@ -118,38 +129,32 @@ class _Execution:
         reason: str | None = None
         try:
             self.log(f"start {self.run.name} seed {self.run.seed} key {self.run.key}")
+            remove_leftovers(self.run.folder)
             if earlier is not None and earlier.done:
                 self._keep(earlier)
-            else:  # what kill -9 or a power cut leaves: reports say that the run is not finished
+            else:
                 write_record(self.run.folder, self._record("interrupted", UNFINISHED))
             self._train_and_answer(wanted)
-        except KeyboardInterrupt:
-            self.interrupts.asked = True
-            status = "interrupted"
-        except TimeLimit:
-            status, reason = "timeout", f"stopped after {self.job.time_limit:g} s; run again to go on"
-        except Diverged as error:
-            status, reason = "diverged", str(error)
-        except BenchError as error:
-            status, reason = "failed", str(error)
-        except Exception as error:
-            self.log(traceback.format_exc())
-            if _is_out_of_memory(error):
-                status, reason = "out-of-memory", f"{self.device}: {str(error).splitlines()[0]}"
-            else:
-                first = (str(error).splitlines() or [""])[0]
-                status, reason = "failed", f"{type(error).__name__}: {first} (traceback in log.txt)"
-        if self.interrupts.asked and status != "done":
-            status, reason = "interrupted", "stopped by the user; run again to go on"
+        except BaseException as error:  # also sys.exit() in somebody's code: it must not end the other runs
+            # Whatever a library made of a signal to stop, it was one.
+            end = ending(self.interrupts.stopped or error, self.job.time_limit, self._goes_on(), self.device)
+            status, reason = end.status, end.reason
+            if end.unexpected:
+                self.log(traceback.format_exc())
         self.timings["total"] = self.timings.get("total", 0.0) + time.monotonic() - self.began
         record = self._record(status, reason)
         # A failed extra evaluation must not take away the results that are there.
         if earlier is None or not earlier.done or status == "done":
             self._write(record)
         self.log(f"end {status} {reason or ''}".rstrip())
-        if self.interrupts.asked:
-            raise KeyboardInterrupt
+        if status == "interrupted" or self.interrupts.asked:
+            raise self.interrupts.stopped or Stopped()
         return record
+
+    def _goes_on(self) -> bool:
+        """Whether there is a checkpoint of what was being trained."""
+        making = self.store.making
+        return any(self.run.folder.glob("weights*.safetensors")) or (making is not None and making.exists())
 
     def _train_and_answer(self, paths: Sequence[Path]) -> None:
         values = self.run.values
@@ -161,24 +166,27 @@ class _Execution:
         self.dataset_hash = dataset.content_hash
         method: Method = components.build(values["method"], values)
         budget = Budget(**values["budget"])
+        weights = self.run.folder / "weights.safetensors"
         context = Context(
             seed=Seed(self.run.seed),
             device=self.device,
             budget=budget,
             artifacts=self.store,
-            checkpoint=Checkpoint(self.run.folder / "weights.safetensors", budget.checkpoint_seconds),
+            checkpoint=Checkpoint(weights, budget.checkpoint_seconds, self.run.key),
             progress=self.progress,
             monitor=self._monitor(dataset, budget),
             notes=self.notes,
         )
-        spec = TaskSpec(**values["train"])
         images = training_images(self.run, dataset, self.device)
+        # While a method trains, the labels of what it trains on are not in its process, unless it is supervised.
+        del dataset
         began = time.monotonic()
-        learner = method.fit(images, spec, context)
+        learner = method.fit(images, TaskSpec(**values["train"]), context)
         self.transductive = learner.transductive
         self._note_training(context, max(0.0, time.monotonic() - began - self.store.seconds))
         self._keep_samples(method, images, context)
         del images
+        dataset = open_dataset(values, self.job.cache, self.progress)
         for path in paths:
             self._answer(learner, dataset, path)
 
@@ -210,11 +218,9 @@ class _Execution:
         tasks.verify(dataset)
         # An evaluation can take minutes: what is answered is kept at once, in case the next manifest is interrupted.
         kept = self.run.folder / f"answers-{tasks.sha256[:12]}.safetensors"
-        weights = self.run.folder / "weights.safetensors"
-        newest = weights.stat().st_mtime if weights.exists() else 0.0
-        if kept.exists() and kept.stat().st_mtime >= newest:
-            tensors, meta = load_tensors(kept)
-            correct, total, seconds = tensors["correct"].numpy(), tensors["total"].numpy(), float(meta["seconds"])
+        owner = f"{self.run.key}/{tasks.sha256}"
+        if (earlier := self._answered(kept, owner)) is not None:
+            correct, total, seconds = earlier
         else:
             began = time.monotonic()
             images = dataset.splits[tasks.split].labelled(self.device)
@@ -222,7 +228,7 @@ class _Execution:
             correct, total = evaluate(learner, images, tasks, self.device, progress=self.progress, pool=self.pool)
             seconds = time.monotonic() - began
             answers = {"correct": torch.from_numpy(correct), "total": torch.from_numpy(total)}
-            save_tensors(kept, answers, {"seconds": seconds})
+            save_tensors(kept, answers, {"seconds": seconds}, owner)
         self.answers.append(kept)
         accuracy, interval = accuracy_and_interval(correct, total)
         spec = tasks.spec
@@ -253,6 +259,19 @@ class _Execution:
         )
         self.log(f"{spec}: {100 * accuracy:.2f} ± {100 * interval:.2f} in {seconds:.1f} s")
 
+    def _answered(self, kept: Path, owner: str) -> tuple[NDArray[Any], NDArray[Any], float] | None:
+        """What an interrupted execution answered, unless the learner was trained since; damage is no loss."""
+        weights = self.run.folder / "weights.safetensors"
+        newest = weights.stat().st_mtime if weights.exists() else 0.0
+        if not kept.exists() or kept.stat().st_mtime < newest:
+            return None
+        try:
+            tensors, meta = load_tensors(kept, owner)
+            return tensors["correct"].numpy(), tensors["total"].numpy(), float(meta["seconds"])
+        except (BenchError, KeyError) as error:
+            self.log(f"answered again: {error}")
+            return None
+
     def _note_training(self, context: Context, seconds: float) -> None:
         """Training times survive interruptions: they are read back from the checkpoints, not from this process.
 
@@ -281,13 +300,7 @@ class _Execution:
         self.notes.update(earlier.notes)
         self.peak_memory = earlier.peak_memory_mib or 0.0
         self.timings["total"] = float(earlier.timings.get("total", 0.0))
-        path = self.run.folder / "tasks.parquet"
-        try:
-            frame = pd.read_parquet(path)
-        except (OSError, ValueError) as error:
-            raise BenchError(f"{path} is damaged or missing; delete its folder and run again") from error
-        # A kill between the two files of a record leaves rows here that run.json does not name yet.
-        self.scores = [frame[frame["manifest"].isin([one.manifest for one in earlier.evaluations])]]
+        self.scores = [read_scores(self.run.folder, earlier).to_pandas()]
 
     def _record(self, status: Status, reason: str | None) -> RunRecord:
         run, variant = self.run, self.run.variant
@@ -316,12 +329,16 @@ class _Execution:
             notes=self.notes,
             environment=environment(self.device),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
+            scores=scores_digest(self._scores()) if self.scores else "",
         )
+
+    def _scores(self) -> pa.Table:
+        return pa.Table.from_pandas(pd.concat(self.scores, ignore_index=True), preserve_index=False)
 
     def _write(self, record: RunRecord) -> None:
         if self.scores:
             with replacing(self.run.folder / "tasks.parquet") as temporary:
-                pd.concat(self.scores, ignore_index=True).to_parquet(temporary, index=False)
+                pq.write_table(self._scores(), temporary)
         write_record(self.run.folder, record)
         if record.done:
             for path in self.answers:
@@ -329,8 +346,8 @@ class _Execution:
 
     def progress(self, stage: str, done: int, total: int, metrics: Mapping[str, float]) -> None:
         """Forward progress, log every tenth, and keep to the time limit. Raises an interrupt that a library caught."""
-        if self.interrupts.asked:
-            raise KeyboardInterrupt
+        if self.interrupts.stopped is not None:
+            raise self.interrupts.stopped
         self.show(stage, done, total, metrics)
         tenth = 10 * done // total if total else 0
         left = self.pace.left(stage, done, total)
@@ -357,9 +374,3 @@ def _curve(
 ) -> list[tuple[str, int, str, float]]:
     rows = [(stage, step + 1, "loss", value) for step, value in enumerate(losses)]
     return rows + [(stage, int(step), "validation", value) for step, value in validation]
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

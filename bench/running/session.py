@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -12,15 +13,18 @@ from pathlib import Path
 from bench.basics.errors import BenchError
 from bench.basics.keys import content_key
 from bench.basics.progress import Reporter
+from bench.basics.signals import Stopped
 from bench.contracts import Budget, TaskSpec
 from bench.planning import components
 from bench.planning.composing import RunConfig
 from bench.planning.plan import PlannedRun, Request, planned_runs, run_configs
-from bench.records.record import RunRecord
+from bench.records.record import RunRecord, Status
+from bench.running.containment import contained, has_outside_code
 from bench.running.environment import resolve_device
 from bench.running.executors import executor
+from bench.running.executors.processes import ProcessPerTaskExecutor, WorkerDied, WorkerHung
 from bench.running.inputs import open_dataset, seal_manifests
-from bench.running.run import Job, execute_run
+from bench.running.run import Job, execute_run, record_forced_end
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +74,13 @@ def prepare(request: Request, cache: Path, reporter: Reporter, workers: int = 1)
 
 def checked(request: Request) -> list[RunConfig]:
     """The configurations of a request, each of whose components accepts its settings. BenchError otherwise."""
-    configs = run_configs(request)
     resolve_device(request.device)
+    with contained():  # it imports and builds the classes of plugins
+        return _checked(request)
+
+
+def _checked(request: Request) -> list[RunConfig]:
+    configs = run_configs(request)
     if request.out.exists() and not request.out.is_dir():
         raise BenchError(f"--out {request.out} is a file; give a folder")
     for one in configs:
@@ -88,41 +97,55 @@ def checked(request: Request) -> list[RunConfig]:
 
 
 def execute(session: Session, reporter: Reporter, workers: int = 1) -> list[Outcome]:
-    """Execute the runs; the outcomes come in the order of ``session.runs``. KeyboardInterrupt passes through."""
+    """Execute the runs; the outcomes come in the order of ``session.runs``. KeyboardInterrupt passes through.
+
+    Runs with code from outside the project always have a process of their own: what they change there changes no other.
+    """
     wanted = list(session.manifests.values())
     outcomes: dict[int, Outcome] = {}
     pending: dict[Future[RunRecord], int] = {}
-    with executor(workers) as pool:
+    limit = session.jobs[0].time_limit if session.jobs else None
+
+    def ended(future: Future[RunRecord], index: int) -> None:
+        run = session.runs[index]
+        outcomes[index] = _outcome(run, future)
+        reporter.say(f"{_label(session, index)}: {describe(outcomes[index])}")
+
+    with executor(workers, limit=limit) as pool, executor(1, own_process=True, limit=limit) as alone:
         try:
             for index in _order(session.runs) if workers > 1 else range(len(session.runs)):
                 job = session.jobs[index]
                 state = job.run.status(wanted)
-                label = f"[{index + 1}/{len(session.jobs)}] {job.run.name} seed {job.run.seed}"
                 if state == "cached":
                     outcomes[index] = Outcome(job.run, "done", None, job.run.record(), cached=True)
-                    reporter.say(f"{label}: there already")
-                    continue
-                if state == "damaged":
+                    reporter.say(f"{_label(session, index)}: there already")
+                elif state == "damaged":
                     outcomes[index] = _damaged(job.run)
-                    reporter.say(f"{label}: {outcomes[index].reason}")
-                    continue
-                if workers <= 1:
-                    reporter.begin(job.run.name)
-                    outcomes[index] = _outcome(job.run, pool.submit(execute_run, job, reporter))
-                    reporter.say(f"{label}: {describe(outcomes[index])}")
-                else:
+                    reporter.say(f"{_label(session, index)}: {outcomes[index].reason}")
+                elif workers > 1:
                     pending[pool.submit(execute_run, job, _silent)] = index
+                else:
+                    reporter.begin(job.run.name)
+                    if has_outside_code(job.run.values):
+                        future = alone.submit(execute_run, job, _silent)
+                        for _ in _finished({future: index}, session.runs, reporter):
+                            ended(future, index)
+                    else:
+                        ended(pool.submit(execute_run, job, reporter), index)
             for future in _finished(pending, session.runs, reporter):
-                index = pending[future]
-                run = session.runs[index]
-                outcomes[index] = _outcome(run, future)
-                reporter.say(
-                    f"[{index + 1}/{len(session.jobs)}] {run.name} seed {run.seed}: {describe(outcomes[index])}"
-                )
-        except KeyboardInterrupt:
-            pool.shutdown(wait=True, cancel_futures=True)
+                ended(future, pending[future])
+        except KeyboardInterrupt as error:
+            for one in (pool, alone):
+                if isinstance(one, ProcessPerTaskExecutor):
+                    one.stop(error.number if isinstance(error, Stopped) else signal.SIGINT)
+                one.shutdown(wait=True, cancel_futures=True)
             raise
     return [outcomes[index] for index in sorted(outcomes)]
+
+
+def _label(session: Session, index: int) -> str:
+    run = session.runs[index]
+    return f"[{index + 1}/{len(session.jobs)}] {run.name} seed {run.seed}"
 
 
 def _finished(
@@ -181,13 +204,16 @@ def _damaged(run: PlannedRun) -> Outcome:
 
 def _outcome(run: PlannedRun, future: Future[RunRecord]) -> Outcome:
     try:
-        record = future.result()
+        found = future.result()
+    except WorkerDied as error:
+        status: Status = "timeout" if isinstance(error, WorkerHung) else "failed"
+        record = record_forced_end(run, status, str(error))
+        if record is not None and not record.done:  # what the process itself said before it ended is the better reason
+            return Outcome(run, record.status, record.reason, record)
+        return Outcome(run, status, str(error), None)
     except Exception as error:
         reason = str(error) or type(error).__name__
         return Outcome(
-            run,
-            "failed",
-            reason if isinstance(error, BenchError) else f"{type(error).__name__}: {reason}",
-            None,
+            run, "failed", reason if isinstance(error, BenchError) else f"{type(error).__name__}: {reason}", None
         )
-    return Outcome(run, record.status, record.reason, record)
+    return Outcome(run, found.status, found.reason, found)

@@ -18,6 +18,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from bench.basics.errors import BenchError
+from bench.basics.files import remove_leftovers
 from bench.basics.keys import content_key
 from bench.training.checkpoint import Checkpoint, load_tensors, save_tensors
 
@@ -40,6 +41,8 @@ class ArtifactStore:
         self.root = root
         self.used: dict[str, Artifact] = {}
         """What was handed out, by key: a run writes down what it rests on."""
+        self.making: Path | None = None
+        """The checkpoint of what was asked for last and is not finished, if it keeps one."""
         self.seconds = 0.0
         """Spent here until what was asked for was trained, by this process or by another."""
 
@@ -83,10 +86,12 @@ class ArtifactStore:
 
         def trained(target: int, own: Checkpoint) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
             with FileLock(line.with_suffix(".lock")):
-                shared = Checkpoint(line, checkpoint_seconds)
+                shared = Checkpoint(line, checkpoint_seconds, content_key(recipe))
                 state = shared.load()
                 gone_past = state is not None and state[1]["step"] > target * steps_per_epoch
-                return make(own if gone_past else shared, target)
+                chosen = own if gone_past else shared
+                self.making = chosen.path
+                return make(chosen, target)
 
         artifact = None
         for target in sorted({e for e in snapshots if e <= epochs} | {epochs}):
@@ -111,15 +116,17 @@ class ArtifactStore:
                 lock = FileLock(path.with_suffix(".lock"))
                 with lock:
                     if not path.exists():
-                        partial = path.with_suffix(".partial.safetensors")
-                        tensors, meta = make(Checkpoint(partial, checkpoint_seconds))
-                        save_tensors(path, tensors, {**meta, "recipe": dict(recipe)})
+                        remove_leftovers(self.root, f"{path.stem}*")
+                        self.making = partial = path.with_suffix(".partial.safetensors")
+                        tensors, meta = make(Checkpoint(partial, checkpoint_seconds, content_key(recipe)))
+                        save_tensors(path, tensors, {**meta, "recipe": dict(recipe)}, content_key(recipe))
                         partial.unlink(missing_ok=True)
+                        self.making = None
             except OSError as error:
                 raise BenchError(f"cannot write to {self.root}: {error.strerror or error}") from error
             finally:
                 self.seconds += time.monotonic() - began
-        tensors, meta = load_tensors(path)
+        tensors, meta = load_tensors(path, content_key(recipe))
         if meta.get("recipe") != json.loads(json.dumps(dict(recipe))):
             raise BenchError(f"{path} was made by another recipe than its name says; delete it and run again")
         return Artifact(kind, content_key(recipe), path, tensors, meta)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from bench.basics.errors import BenchError, Diverged
 from bench.basics.seeds import Seed
+from bench.basics.signals import between_steps
 from bench.contracts import Learner, Monitor, ProgressCallback
 from bench.training.checkpoint import Checkpoint
 
@@ -81,33 +82,36 @@ def train(
     began = reported = time.monotonic()
     looked = 0.0  # seconds spent on meta-validation, which is not training
     checked = start
-    for i in range(start, total):
-        # An interrupt may fall inside a step and leave half an update, so nothing is saved on the way out of one.
-        losses[i] = step(i)
-        done = i + 1
-        look = monitor is not None and monitor_every > 0 and (done % monitor_every == 0 or done == total)
-        if time.monotonic() - reported >= 0.5 or look or done == total or checkpoint.due():
-            recent = losses[checked:done].cpu()  # waits for the device, so the clock is read after it
-            elapsed = time.monotonic() - reported
-            _check_finite(recent, checked, stage)
-            metrics = {"loss": float(recent.mean())}
-            if items and elapsed > 0:
-                metrics[f"{unit}/s"] = items * (done - checked) / elapsed
-            checked = done
-            if look and monitor is not None and learner is not None:
-                looking = time.monotonic()
-                validation.append([done, monitor(done, learner())])
-                looked += time.monotonic() - looking
-            if validation:
-                metrics["validation"] = validation[-1][1]
-            try:
-                progress(stage, done, total, metrics)
-            except Exception:  # a time limit: it falls between two steps, so what is done can be kept
-                save(done, complete=done == total)
-                raise
-            if checkpoint.due() and done < total:
-                save(done)
-            reported = time.monotonic()  # looking and saving are no part of the next images per second
+    with between_steps() as steps:
+        for i in range(start, total):
+            # An error inside a step may leave half an update, so nothing is saved on the way out of one.
+            losses[i] = step(i)
+            done = i + 1
+            look = monitor is not None and monitor_every > 0 and (done % monitor_every == 0 or done == total)
+            if time.monotonic() - reported >= 0.5 or look or done == total or checkpoint.due() or steps.stopped:
+                recent = losses[checked:done].cpu()  # waits for the device, so the clock is read after it
+                elapsed = time.monotonic() - reported
+                _check_finite(recent, checked, stage)
+                metrics = {"loss": float(recent.mean())}
+                if items and elapsed > 0:
+                    metrics[f"{unit}/s"] = items * (done - checked) / elapsed
+                checked = done
+                if look and monitor is not None and learner is not None:
+                    looking = time.monotonic()
+                    validation.append([done, monitor(done, learner())])
+                    looked += time.monotonic() - looking
+                if validation:
+                    metrics["validation"] = validation[-1][1]
+                try:
+                    progress(stage, done, total, metrics)
+                    if steps.stopped:
+                        raise steps.stopped
+                except BaseException:  # a time limit, Ctrl-C: between two steps, so what is done can be kept
+                    save(done, complete=done == total)
+                    raise
+                if checkpoint.due() and done < total:
+                    save(done)
+                reported = time.monotonic()  # looking and saving are no part of the next images per second
     if start < total or saved is None or (growing and not saved[1]["complete"]):
         save(total, complete=True)
     return {

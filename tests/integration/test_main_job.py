@@ -8,8 +8,12 @@ import time
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from commands import TINY, TINY_VAE, Bench, scores
+
+from bench.records.scores import scores_digest
+from bench.records.seal import sealed
 
 FLOORS = {"chance", "pixels", "scratch", "supervised-maml", "supervised-protonet"}
 
@@ -66,7 +70,8 @@ def test_train_compare_report_and_check(bench):
     record = json.loads((victim / "run.json").read_text())
     for one in record["evaluations"]:
         one["accuracy"] = 0.0
-    (victim / "run.json").write_text(json.dumps(record))
+    record["scores"] = scores_digest(pa.Table.from_pandas(broken))
+    (victim / "run.json").write_text(json.dumps(sealed(record)))
     assert "WORSE" in bench("check", "--baseline", "b.parquet", code=1).stdout
 
 

@@ -8,6 +8,9 @@ from bench.running.executors.inline import InlineExecutor
 from bench.running.executors.processes import ProcessPerTaskExecutor
 
 
-def executor(workers: int) -> Executor:
-    """One worker: in this process. More: that many processes at a time, a fresh one for every run."""
-    return InlineExecutor() if workers <= 1 else ProcessPerTaskExecutor(workers)
+def executor(workers: int, own_process: bool = False, limit: float | None = None) -> Executor:
+    """One worker: in this process. More, or ``own_process``: so many processes at a time, a fresh one for every run.
+
+    limit: seconds after which a process that does not end by itself is ended, with a grace.
+    """
+    return ProcessPerTaskExecutor(max(workers, 1), limit) if workers > 1 or own_process else InlineExecutor()

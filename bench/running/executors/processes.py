@@ -1,4 +1,7 @@
-"""A fresh process for every run, so that one that dies (out of memory, a crash in a library) takes no other with it."""
+"""A fresh process for every run, so that one that dies (out of memory, a crash in a library) takes no other with it.
+
+A process that does not end when it should is ended from outside, with every process that it started.
+"""
 
 from __future__ import annotations
 
@@ -6,48 +9,66 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
+from multiprocessing.connection import wait as wait_for_any
 from multiprocessing.process import BaseProcess
 from typing import Any, ParamSpec, TypeVar
 
 from bench.basics.allocator import keep_temporaries
+from bench.basics.signals import STOPPING, Interrupts, Stopped
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+GRACE = 30.0
+"""Seconds that a process has to end by itself after its time limit, and again after it was asked to stop."""
 
 
 class WorkerDied(Exception):
     """The process ended without an answer."""
 
 
-class ProcessPerTaskExecutor(Executor):
-    """At most ``workers`` calls at a time, each in a spawned process of its own. Calls and results are pickled."""
+class WorkerHung(WorkerDied):
+    """The process did not end at its time limit, and was ended."""
 
-    def __init__(self, workers: int) -> None:
+
+class ProcessPerTaskExecutor(Executor):
+    """At most ``workers`` calls at a time, each in a spawned process of its own. Calls and results are pickled.
+
+    limit: seconds that a call may take by its own account; after ``grace`` more it is ended from here.
+    """
+
+    def __init__(self, workers: int, limit: float | None = None, grace: float = GRACE) -> None:
         self._threads = ThreadPoolExecutor(workers)
+        self._limit, self._grace = limit, grace
         self._running: set[BaseProcess] = set()
         self._lock = threading.Lock()
-        self._stopped = False
+        self._stopped: int | None = None
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Queue a call."""
         return self._threads.submit(self._call, fn, args, kwargs)
 
+    def stop(self, number: int) -> None:
+        """Start nothing more, and hand a signal on to what is running."""
+        self._stopped = number
+        with self._lock:
+            for process in self._running:
+                _send(process, number)
+
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """As in the standard library; with ``cancel_futures`` running processes are asked to stop (SIGINT) too."""
-        if cancel_futures:
-            self._stopped = True
-            with self._lock:
-                for process in self._running:
-                    if process.pid is not None and process.is_alive():
-                        _interrupt(process.pid)
+        """As in the standard library; with ``cancel_futures`` running processes are asked to stop too."""
+        if cancel_futures and self._stopped is None:
+            self.stop(signal.SIGINT)
         self._threads.shutdown(wait=wait, cancel_futures=cancel_futures)
 
     def _call(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if self._stopped:
+        if self._stopped is not None:
             raise WorkerDied("stopped before it started")
         context = multiprocessing.get_context("spawn")
         receiver, sender = context.Pipe(duplex=False)
@@ -57,19 +78,43 @@ class ProcessPerTaskExecutor(Executor):
         with self._lock:
             self._running.add(process)
         try:
-            try:
-                succeeded, value = receiver.recv()
-            except EOFError:
-                process.join()
-                raise WorkerDied(_cause(process.exitcode)) from None
-            process.join()
+            succeeded, value = self._answer(process, receiver)
         finally:
             with self._lock:
                 self._running.discard(process)
+            _end_group(process)
             receiver.close()
         if not succeeded:
             raise value
         return value
+
+    def _answer(self, process: BaseProcess, receiver: Connection) -> tuple[bool, Any]:
+        """What the process sent, once it has ended too. It is ended where it does not."""
+        began, asked = time.monotonic(), None
+        while True:
+            # Not the end of the pipe alone: a child that the process left behind would hold it open.
+            ready = wait_for_any([receiver, process.sentinel], timeout=0.2)
+            if receiver in ready:
+                try:
+                    found: tuple[bool, Any] = receiver.recv()
+                except (EOFError, OSError):
+                    process.join(self._grace)
+                    raise WorkerDied(_cause(process.exitcode)) from None
+                return found
+            if ready:
+                process.join()
+                raise WorkerDied(_cause(process.exitcode))
+            now = time.monotonic()
+            late = self._limit is not None and now - began > self._limit + self._grace
+            if asked is None and (late or self._stopped is not None):
+                asked = now
+                if late:
+                    _send(process, signal.SIGTERM)
+            if asked is not None and now - asked > self._grace:
+                _end_group(process)
+                if late:
+                    raise WorkerHung(f"did not stop at its time limit of {self._limit:g} s, and was ended by force")
+                raise WorkerDied("did not stop when it was asked to, and was ended by force")
 
 
 def _work(sender: Connection, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -78,11 +123,27 @@ def _work(sender: Connection, fn: Callable[..., Any], args: tuple[Any, ...], kwa
     os.setpgrp()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        sender.send((True, fn(*args, **kwargs)))
-    except KeyboardInterrupt:
-        sender.send((False, WorkerDied("stopped by the user")))
-    except Exception as error:
-        sender.send((False, error))
+        # Always: this process may have been started by one that ignores signals, and must end when it is told to.
+        with Interrupts(always=STOPPING):
+            _send_answer(sender, True, fn(*args, **kwargs))
+    except Stopped as error:
+        _send_answer(sender, False, WorkerDied(f"stopped by {error.by}"))
+    except BaseException as error:
+        _send_answer(sender, False, error)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(0)  # not to wait for threads and children that somebody's code left behind
+
+
+def _send_answer(sender: Connection, succeeded: bool, value: Any) -> None:
+    try:
+        sender.send((succeeded, value))
+    except BrokenPipeError:
+        return
+    except Exception:  # an error of a class that cannot be pickled
+        sender.send((False, WorkerDied(f"{type(value).__name__}: {value}")))
+    sender.close()
 
 
 def _end_with_parent() -> None:
@@ -90,12 +151,26 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-        _interrupt(os.getpid())
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(GRACE)
+        with contextlib.suppress(OSError):
+            os.killpg(os.getpid(), signal.SIGKILL)
+        os._exit(1)
 
 
-def _interrupt(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGINT)
+def _send(process: BaseProcess, number: int) -> None:
+    if process.pid is not None and process.is_alive():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, number)
+
+
+def _end_group(process: BaseProcess) -> None:
+    """End a process and what it has started, as far as that has not left its group."""
+    if process.pid is not None:
+        with contextlib.suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()  # it may not have come to have a group
+    process.join()
 
 
 def _cause(exitcode: int | None) -> str:

@@ -47,7 +47,7 @@ def test_what_fits_comes_back_as_it_was():
         ({"count": 1.5}, "count must be a whole number, not 1.5"),
         (
             {"seconds": {"fit": 10**400}},
-            "seconds.fit must be a finite number, not 1000000000000000000000000000000000000000000000000000000000…",
+            "seconds.fit must be a finite number, not 1" + 56 * "0" + "…",
         ),
         ({"on": "no"}, "on must be true or false, not 'no'"),
         ({"on": 1}, "on must be true or false, not 1"),

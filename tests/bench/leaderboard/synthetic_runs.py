@@ -9,8 +9,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
+from bench.basics.files import read_json, write_json
 from bench.records.record import Evaluation, MethodCard, RunRecord, write_record
+from bench.records.scores import scores_digest
+from bench.records.seal import sealed
 
 QUERIES = 75
 
@@ -55,6 +59,7 @@ def write_run(
 ) -> Path:
     """One run; its accuracy at 5 shots is 0.1 above ``level``."""
     key = key or manifest_hash(method, seed, budget, sorted((config or {}).items()))
+    key = key if len(key) == 64 else manifest_hash(key)
     path = out / dataset / (folder or method) / f"{seed}-{key[:8]}"
     path.mkdir(parents=True)
     rng = np.random.default_rng(int(manifest_hash(method, budget, seed)[:8], 16))
@@ -83,6 +88,7 @@ def write_run(
             )
         if frames:
             pd.concat(frames, ignore_index=True).to_parquet(path / "tasks.parquet", index=False)
+    scores = scores_digest(pa.Table.from_pandas(pd.concat(frames, ignore_index=True))) if frames else ""
     if curve:
         steps = np.arange(1, curve + 1)
         loss = 1.6 * np.exp(-steps / (curve / 3)) + 0.2 + 0.05 * rng.standard_normal(curve)
@@ -116,9 +122,15 @@ def write_run(
             peak_memory_mib=512.0 + seed,
             notes={"artifacts": {"generator-x": "k"}} if notes is None else notes,
             created=created,
+            scores=scores,
         ),
     )
     return path
+
+
+def edit_record(path: Path, **changes: Any) -> None:
+    """Change fields of ``run.json`` as if it had been written so: with a seal that fits."""
+    write_json(path / "run.json", sealed({**read_json(path / "run.json"), **changes}))
 
 
 def write_example(out: Path, curve: int = 0) -> None:

@@ -6,7 +6,7 @@ import zipfile
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from synthetic_runs import manifest_hash, write_run
+from synthetic_runs import edit_record, manifest_hash, write_run
 
 from bench.leaderboard.loading import load
 from bench.leaderboard.reproduction import commands, hydra_text
@@ -39,8 +39,7 @@ def write_answers(out, one, seed):
         key=manifest_hash(one.method_name, seed, one.budget_name, json.dumps(values, default=str, sort_keys=True)),
     )
     record = json.loads((path / "run.json").read_text())
-    record["evaluations"] = [one | shape for one in record["evaluations"]]
-    (path / "run.json").write_text(json.dumps(record))
+    edit_record(path, evaluations=[one | shape for one in record["evaluations"]])
 
 
 def printed(out):

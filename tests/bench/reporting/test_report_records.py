@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from paper_runs import write_cell
-from synthetic_runs import write_example, write_run
+from synthetic_runs import edit_record, write_example, write_run
 from test_inspections import FOUND, keep_task, write
 from test_paper_table_reports import write_figure_5, write_table_7
 from test_reports import contents
@@ -46,9 +46,7 @@ def everything(tmp_path_factory):
         notes={"read": f"{folder}/eigen.pt2", "said": [f"kept in {folder}/kept (twice), see https://example.org/a/b"]},
         curve=20,
     )
-    record = json.loads((own / "run.json").read_text())
-    record["environment"] = {"device": "cpu", "python": f"{folder}/bin/python"}
-    (own / "run.json").write_text(json.dumps(record))
+    edit_record(own, environment={"device": "cpu", "python": f"{folder}/bin/python"})
     (own / "weights.safetensors").write_bytes(b"weights")
     (own / "log.txt").write_text("log")
     (own / ".lock").touch()
@@ -182,7 +180,7 @@ def test_old_records_are_replaced_as_a_whole_or_stay(everything, tmp_path, monke
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(keeping, "write_json", fail)
+        patch.setattr(keeping, "seal_folder", fail)
         with pytest.raises(BenchError, match=r"cannot write .*records: No space left on device"):
             write_report(tmp_path / "few", tmp_path / "out", ["md"], records=True)
     write_run(tmp_path / "none", "alpha", status="failed", reason="why")

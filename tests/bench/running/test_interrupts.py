@@ -9,7 +9,7 @@ from bench.planning import catalogue, composing, overrides
 from bench.planning.plan import planned_runs
 from bench.running import run
 from bench.running.inputs import seal_manifests
-from bench.running.interrupts import Interrupts
+from bench.basics.signals import Interrupts
 
 
 @pytest.fixture

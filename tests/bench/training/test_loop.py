@@ -257,7 +257,7 @@ def test_artifacts_of_different_recipes_do_not_mix(tmp_path):
     two = store.get("thing", {"a": 2}, lambda _: ({"x": torch.zeros(1)}, {}))
     assert one.path != two.path
     two.path.write_bytes(one.path.read_bytes())
-    with pytest.raises(BenchError, match="another recipe"):
+    with pytest.raises(BenchError, match="another training"):
         store.get("thing", {"a": 2}, lambda _: ({}, {}))
 
 
