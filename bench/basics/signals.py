@@ -76,9 +76,11 @@ class Interrupts:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for number, how in self._before.items():
             signal.signal(number, how)
-        if self._before:
+        if Interrupts._innermost is self:
             self._disarm()
             Interrupts._innermost = self._outer
+            if self._outer is not None and self._outer.stopped is None:
+                self._outer.stopped = self.stopped
         self._before.clear()
 
     def _note(self, number: int, frame: FrameType | None) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import sys
 from typing import Any
@@ -10,6 +12,7 @@ import typer
 
 from bench.basics.allocator import keep_temporaries
 from bench.basics.errors import BenchError
+from bench.basics.signals import Interrupts, exit_code
 
 # In the order in which 'bench --help' lists their commands.
 # isort: off
@@ -20,12 +23,17 @@ from bench.cli.app import app
 
 
 def main() -> None:
-    """Entry point: one sentence and exit code 2 for what the user can mend, 130 for Ctrl-C."""
+    """Entry point: one sentence and exit code 2 for what the user can mend, 128 + n where signal n ended it."""
     keep_temporaries()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that knows no "±" must not cost anybody the numbers
+            stream.reconfigure(errors="backslashreplace")
+    interrupts = Interrupts()
     # Typer used to build on click and now carries its own copy; both have this class there.
     usage_error: type[Any] = typer.BadParameter.__mro__[2]
     try:
-        code = app(standalone_mode=False)
+        with interrupts:
+            code = app(standalone_mode=False)
     except BenchError as error:
         sys.stderr.write(f"error: {error}\n")
         code = 2
@@ -35,9 +43,22 @@ def main() -> None:
             sys.stderr.write(f"error: {what.removesuffix('.')}. {help_}\n")
         code = error.exit_code
     except (typer.Abort, KeyboardInterrupt):
-        sys.stderr.write("interrupted; run the same command again to go on\n")
-        code = 130
+        code = exit_code(KeyboardInterrupt())
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         code = 1
+    except OSError as error:  # a full disk behind the standard output, say
+        _discard_output()
+        with contextlib.suppress(OSError):
+            sys.stderr.write(f"error: {error}\n")
+        code = 2
+    if interrupts.stopped is not None:  # whatever Typer made of it
+        code = exit_code(interrupts.stopped)
+        with contextlib.suppress(OSError):
+            sys.stderr.write("interrupted; run the same command again to go on\n")
     raise SystemExit(code if isinstance(code, int) else 0)
+
+
+def _discard_output() -> None:
+    """What Python still holds for the standard output goes nowhere, so that it cannot fail again at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.planning.catalogue import OWN_PACKAGES
+from bench.planning.places import OWN_PACKAGES
 
 
 def has_outside_code(values: Mapping[str, Any]) -> bool:
