@@ -16,10 +16,11 @@ from bench.basics.signals import Interrupts, exit_code
 
 # In the order in which 'bench --help' lists their commands.
 # isort: off
-from bench.cli import runs, listings, data, look, results  # noqa: F401
+from bench.cli import runs, listings, data, look, results, verify  # noqa: F401
 
 # isort: on
 from bench.cli.app import app
+from bench.planning.places import BESIDE, claim
 
 
 def main() -> None:
@@ -33,6 +34,7 @@ def main() -> None:
     usage_error: type[Any] = typer.BadParameter.__mro__[2]
     try:
         with interrupts:
+            claim(*BESIDE)
             code = app(standalone_mode=False)
     except BenchError as error:
         sys.stderr.write(f"error: {error}\n")

@@ -32,6 +32,8 @@ from bench.planning import components
 from bench.planning.plan import PlannedRun
 from bench.records.record import Evaluation, MethodCard, RunRecord, Status, write_record
 from bench.records.scores import read_scores, scores_digest
+from bench.records.seal import plain
+from bench.running.containment import contained
 from bench.running.endings import UNFINISHED, TimeLimit, ending
 from bench.running.environment import environment, peak_memory_mib, reset_peak_memory, resolve_device
 from bench.running.evaluate import accuracy_and_interval, evaluate, validation_monitor
@@ -53,12 +55,21 @@ class Job:
     threads: int | None = None
     time_limit: float | None = None
 
+    def absolute(self) -> Job:
+        """The same wherever the process goes: somebody's code may change its working directory."""
+        run = replace(self.run, folder=self.run.folder.absolute())
+        manifests = tuple(path.absolute() for path in self.manifests)
+        return replace(
+            self, run=run, manifests=manifests, cache=self.cache.absolute(), artifacts=self.artifacts.absolute()
+        )
+
 
 def execute_run(job: Job, progress: ProgressCallback) -> RunRecord:
     """Execute one run unless its record is there already; always returns a record, whatever happened.
 
     Only KeyboardInterrupt passes through, after the record ``interrupted`` is written.
     """
+    job = job.absolute()
     run = job.run
     try:
         run.folder.mkdir(parents=True, exist_ok=True)
@@ -82,7 +93,8 @@ def record_forced_end(run: PlannedRun, status: Status, reason: str) -> RunRecord
     """The record of a run whose process is gone without having said how it ended: say it now. None without one."""
     with contextlib.suppress(BenchError):
         record = run.record()
-        if record is not None and (record.status, record.reason) == ("interrupted", UNFINISHED):
+        said_nothing = record is not None and record.reason == UNFINISHED
+        if record is not None and record.status == "interrupted" and (said_nothing or status == "timeout"):
             record = replace(record, status=status, reason=reason)
             write_record(run.folder, record)
             append_log(run.folder, f"end {status} {reason}")
@@ -181,7 +193,8 @@ class _Execution:
         # While a method trains, the labels of what it trains on are not in its process, unless it is supervised.
         del dataset
         began = time.monotonic()
-        learner = method.fit(images, TaskSpec(**values["train"]), context)
+        with contained():
+            learner = method.fit(images, TaskSpec(**values["train"]), context)
         self.transductive = learner.transductive
         self._note_training(context, max(0.0, time.monotonic() - began - self.store.seconds))
         self._keep_samples(method, images, context)
@@ -307,7 +320,7 @@ class _Execution:
         return RunRecord(
             key=run.key,
             status=status,
-            reason=reason,
+            reason=plain(reason),
             method=MethodCard(
                 name=run.name,
                 family=variant.family,
@@ -326,7 +339,7 @@ class _Execution:
             evaluations=tuple(self.evaluations),
             timings={name: round(value, 3) for name, value in self.timings.items()},
             peak_memory_mib=max(self.peak_memory, peak_memory_mib(self.device) or 0.0) or None,
-            notes=self.notes,
+            notes=plain(self.notes),
             environment=environment(self.device),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             scores=scores_digest(self._scores()) if self.scores else "",
@@ -365,7 +378,10 @@ class _Execution:
 
 def append_log(folder: Path, line: str) -> None:
     """Append to log.txt; a full disk must not end a run for the sake of its log."""
-    with contextlib.suppress(OSError), open(folder / "log.txt", "a", encoding="utf-8") as file:
+    with (
+        contextlib.suppress(OSError),
+        open(folder / "log.txt", "a", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {line}\n")
 
 

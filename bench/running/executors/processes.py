@@ -25,8 +25,15 @@ from bench.basics.signals import STOPPING, Interrupts, Stopped
 P = ParamSpec("P")
 T = TypeVar("T")
 
-GRACE = 30.0
-"""Seconds that a process has to end by itself after its time limit, and again after it was asked to stop."""
+
+def default_grace() -> float:
+    """``$BENCH_GRACE``, else 30: seconds that a process has to end by itself after its time limit, and again after it
+    was asked to stop.
+    """
+    try:
+        return max(0.1, float(os.environ.get("BENCH_GRACE", "30")))
+    except ValueError:
+        return 30.0
 
 
 class WorkerDied(Exception):
@@ -43,9 +50,9 @@ class ProcessPerTaskExecutor(Executor):
     limit: seconds that a call may take by its own account; after ``grace`` more it is ended from here.
     """
 
-    def __init__(self, workers: int, limit: float | None = None, grace: float = GRACE) -> None:
+    def __init__(self, workers: int, limit: float | None = None, grace: float | None = None) -> None:
         self._threads = ThreadPoolExecutor(workers)
-        self._limit, self._grace = limit, grace
+        self._limit, self._grace = limit, default_grace() if grace is None else grace
         self._running: set[BaseProcess] = set()
         self._lock = threading.Lock()
         self._stopped: int | None = None
@@ -88,32 +95,45 @@ class ProcessPerTaskExecutor(Executor):
             raise value
         return value
 
+    def _late(self, began: float | None, now: float) -> bool:
+        return began is not None and self._limit is not None and now - began > self._limit + self._grace
+
+    @property
+    def _hung(self) -> str:
+        return f"did not stop at its time limit of {self._limit:g} s, and was ended from outside"
+
     def _answer(self, process: BaseProcess, receiver: Connection) -> tuple[bool, Any]:
         """What the process sent, once it has ended too. It is ended where it does not."""
-        began, asked = time.monotonic(), None
+        began: float | None = None  # the import of PyTorch, before that, is no part of the run
+        asked, late = None, False
         while True:
             # Not the end of the pipe alone: a child that the process left behind would hold it open.
             ready = wait_for_any([receiver, process.sentinel], timeout=0.2)
             if receiver in ready:
                 try:
-                    found: tuple[bool, Any] = receiver.recv()
+                    found: tuple[bool, Any] | None = receiver.recv()
                 except (EOFError, OSError):
                     process.join(self._grace)
                     raise WorkerDied(_cause(process.exitcode)) from None
-                return found
+                if found is not None:
+                    if late:
+                        raise WorkerHung(self._hung)
+                    return found
+                began = time.monotonic()
+                continue
             if ready:
                 process.join()
                 raise WorkerDied(_cause(process.exitcode))
             now = time.monotonic()
-            late = self._limit is not None and now - began > self._limit + self._grace
-            if asked is None and (late or self._stopped is not None):
+            if asked is None and self._stopped is not None:
                 asked = now
-                if late:
-                    _send(process, signal.SIGTERM)
+            elif asked is None and self._late(began, now):
+                asked, late = now, True
+                _send(process, signal.SIGTERM)
             if asked is not None and now - asked > self._grace:
                 _end_group(process)
                 if late:
-                    raise WorkerHung(f"did not stop at its time limit of {self._limit:g} s, and was ended by force")
+                    raise WorkerHung(self._hung)
                 raise WorkerDied("did not stop when it was asked to, and was ended by force")
 
 
@@ -125,6 +145,7 @@ def _work(sender: Connection, fn: Callable[..., Any], args: tuple[Any, ...], kwa
     try:
         # Always: this process may have been started by one that ignores signals, and must end when it is told to.
         with Interrupts(always=STOPPING):
+            sender.send(None)
             _send_answer(sender, True, fn(*args, **kwargs))
     except Stopped as error:
         _send_answer(sender, False, WorkerDied(f"stopped by {error.by}"))
@@ -152,7 +173,7 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(GRACE)
+        time.sleep(default_grace())
         with contextlib.suppress(OSError):
             os.killpg(os.getpid(), signal.SIGKILL)
         os._exit(1)

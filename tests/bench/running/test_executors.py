@@ -1,11 +1,15 @@
+"""Executors: results, errors and deaths come back, and nothing that was started stays behind."""
+
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
 
 from bench.running.executors import executor
-from bench.running.executors.processes import WorkerDied
+from bench.running.executors.processes import ProcessPerTaskExecutor, WorkerDied, WorkerHung
 
 
 def square(x):
@@ -51,3 +55,83 @@ def test_cancelling_stops_what_is_running_and_what_waits():
     pool.shutdown(wait=True, cancel_futures=True)
     assert time.monotonic() - began < 30
     assert all(future.cancelled() or isinstance(future.exception(), WorkerDied) for future in futures)
+
+
+def deaf(path):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    path.write_text(str(os.getpid()))
+    time.sleep(600)
+
+
+def leave_a_child(path):
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    path.write_text(str(child.pid))
+    return "done"
+
+
+def end_the_process(how):
+    if how == "exit":
+        sys.exit(0)
+    raise BaseException("odd")
+
+
+class Unpicklable(Exception):
+    def __init__(self):
+        super().__init__("why")
+        self.inner = lambda: None
+
+
+def fail_oddly():
+    raise Unpicklable
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return b" Z " not in open(f"/proc/{pid}/stat", "rb").read()
+
+
+def gone(pid, seconds=20):
+    end = time.monotonic() + seconds
+    while alive(pid) and time.monotonic() < end:
+        time.sleep(0.05)
+    return not alive(pid)
+
+
+def test_a_process_that_hears_nothing_is_ended_at_its_limit(tmp_path):
+    with ProcessPerTaskExecutor(1, limit=3.0, grace=0.5) as pool:
+        future = pool.submit(deaf, tmp_path / "pid")
+        with pytest.raises(WorkerHung, match="did not stop at its time limit of 3 s, and was ended from outside"):
+            future.result(timeout=60)
+    assert gone(int((tmp_path / "pid").read_text()))
+
+
+def test_a_process_that_hears_nothing_is_ended_when_it_is_asked_to_stop(tmp_path):
+    pool = ProcessPerTaskExecutor(1, grace=0.5)
+    future = pool.submit(deaf, tmp_path / "pid")
+    while not (tmp_path / "pid").exists():
+        time.sleep(0.05)
+    pool.stop(signal.SIGTERM)
+    pool.shutdown(wait=True, cancel_futures=True)
+    assert isinstance(future.exception(), WorkerDied)
+    assert gone(int((tmp_path / "pid").read_text()))
+
+
+def test_children_that_stay_are_ended_and_not_waited_for(tmp_path):
+    with ProcessPerTaskExecutor(1) as pool:
+        assert pool.submit(leave_a_child, tmp_path / "pid").result(timeout=60) == "done"
+    assert gone(int((tmp_path / "pid").read_text()))
+
+
+@pytest.mark.parametrize(("how", "kind"), [("exit", SystemExit), ("raise", BaseException)])
+def test_ending_the_process_is_an_answer_too(how, kind):
+    with ProcessPerTaskExecutor(1) as pool:
+        assert isinstance(pool.submit(end_the_process, how).exception(timeout=60), kind)
+
+
+def test_an_error_that_cannot_be_pickled_still_says_what_it_was():
+    with ProcessPerTaskExecutor(1) as pool, pytest.raises(WorkerDied, match="Unpicklable: why"):
+        pool.submit(fail_oddly).result(timeout=60)

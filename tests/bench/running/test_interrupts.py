@@ -5,11 +5,11 @@ import signal
 
 import pytest
 
+from bench.basics.signals import Interrupts
 from bench.planning import catalogue, composing, overrides
 from bench.planning.plan import planned_runs
 from bench.running import run
 from bench.running.inputs import seal_manifests
-from bench.basics.signals import Interrupts
 
 
 @pytest.fixture
