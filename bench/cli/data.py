@@ -9,7 +9,7 @@ import typer
 
 from bench.basics.errors import BenchError
 from bench.cli.app import DataDir, DatasetOption, Overrides, app, tasks_app
-from bench.cli.asking import console, say, there
+from bench.cli.asking import console, say, there, warn
 
 
 @app.command()
@@ -57,6 +57,7 @@ def prepare(
             f"{height}x{width}x{channels}"
         )
     say(f"content {dataset.content_hash[:16]}, prepared in {dataset.folder}")
+    warn(dataset.warnings)
 
 
 @tasks_app.command("export")
@@ -84,14 +85,20 @@ def tasks_export(
     from bench.planning.composing import dataset_values
     from bench.planning.overrides import parse_overrides
     from bench.running.inputs import open_dataset
-    from bench.tasks.manifest import draw
+    from bench.tasks.left_out import left_out
+    from bench.tasks.manifest import check_size, draw
 
+    if to.suffix != ".parquet":
+        raise BenchError(f"tasks are written as Parquet, so the name must end in .parquet, not {to.name!r}")
+    spec = TaskSpec(way, shot, query)
+    check_size(spec, tasks)
     values = dataset_values(dataset or "glyphs", parse_overrides(overrides or ()), there(data_dir))
     with Reporter() as reporter:
         opened = open_dataset(values, default_cache(), reporter)
-    manifest = draw(opened, split, TaskSpec(way, shot, query), tasks, seed)
+    manifest = draw(opened, split, spec, tasks, seed)
     manifest.save(to)
     say(f"wrote {to}: {tasks} tasks, {manifest.spec}, SHA-256 {manifest.sha256}")
+    warn((*opened.warnings, *left_out(opened, split, spec)))
 
 
 @tasks_app.command("verify")

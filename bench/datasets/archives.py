@@ -15,7 +15,7 @@ import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 from filelock import FileLock
 
 from bench.basics.errors import BenchError
+from bench.datasets.faults import check_utf8, exists, is_utf8, no_fault_of_the_data, shown
 
 if TYPE_CHECKING:
     from bench.contracts import ProgressCallback
@@ -34,7 +35,9 @@ MOST_EXPANSION = 200
 """How many times its compressed size a file of a zip may have, from a megabyte on. Images do not expand, text does 20
 times."""
 DEEPEST = 6
-"""Levels of folders that are looked into; also ends a circle of symbolic links."""
+"""Levels of folders that are looked into; what lies deeper is refused, not left out."""
+LEFT_BY_SYSTEMS = ("thumbs.db", "ehthumbs.db", "desktop.ini")
+"""Files that Windows puts into folders of images, hidden there; lower case."""
 
 
 class Reader(Protocol):
@@ -63,7 +66,10 @@ class Place:
 
 
 class Tree(Reader, Protocol):
-    """Files by their path inside, with ``/`` between folders. Hidden files are left out."""
+    """Files by their path inside, with ``/`` between folders.
+
+    Hidden files are left out: names that begin with a dot, and what Windows and macOS hide in folders of images.
+    """
 
     @property
     def place(self) -> Place:
@@ -80,13 +86,16 @@ class Tree(Reader, Protocol):
         """Every folder inside, also empty ones."""
         ...
 
+    @property
+    def ignored(self) -> Sequence[str]:
+        """Paths of what Windows hid there, and was left out."""
+        ...
+
 
 def open_tree(path: Path) -> Tree:
     """The tree in a folder or a ``.zip`` file."""
-    if path.is_dir():
-        return FolderTree(path)
-    if path.is_file():
-        return ZipTree(path)
+    if exists(check_utf8(path)):
+        return FolderTree(path) if path.is_dir() else ZipTree(path)
     raise BenchError(f"there is no folder or zip file {path}")
 
 
@@ -117,37 +126,54 @@ class FolderTree(FolderReader):
     def __init__(self, root: Path, within: str = "") -> None:
         super().__init__(root, within)
         self.place = Place(root, within)
+        self.ignored: list[str] = []
         files: dict[str, tuple[int, int]] = {}
         folders: set[str] = set()
         try:
-            self._walk(root, self._within, 0, files, folders)
+            self._walk(root, self._within, (os.path.realpath(root),), files, folders)
         except OSError as error:
-            raise BenchError(f"cannot read {error.filename or root}: {error.strerror or error}") from error
+            raise BenchError(f"cannot read {shown(error.filename or root)}: {error.strerror or error}") from error
         self.files: Mapping[str, tuple[int, int]] = dict(sorted(files.items()))
         self.folders = frozenset(folders)
 
+    def _left_out(self, name: str, inside: str) -> bool:
+        if name.lower() in LEFT_BY_SYSTEMS:
+            self.ignored.append(inside + name)
+        return hidden(name)
+
     def _walk(
-        self, folder: Path, inside: str, depth: int, files: dict[str, tuple[int, int]], folders: set[str]
+        self, folder: Path, inside: str, above: tuple[str, ...], files: dict[str, tuple[int, int]], folders: set[str]
     ) -> None:
+        """``above``: the real paths of this folder and of those it lies in."""
         with os.scandir(folder) as entries:
             for entry in entries:
-                if _hidden(entry.name):
+                if self._left_out(entry.name, inside):
                     continue
+                if not is_utf8(entry.name):
+                    raise BenchError(
+                        f"the name of {shown(entry.path)} is not UTF-8, so no record can hold it; rename it"
+                    )
                 if entry.is_dir():
                     folders.add(inside + entry.name)
-                    if depth + 1 < DEEPEST:
-                        self._walk(Path(entry.path), f"{inside}{entry.name}/", depth + 1, files, folders)
+                    real = os.path.realpath(entry.path)
+                    if real in above:  # a circle of symbolic links
+                        continue
+                    if len(above) == DEEPEST and any(not hidden(name) for name in os.listdir(entry.path)):
+                        raise BenchError(f"{entry.path} lies deeper than {DEEPEST} folders; move its files up")
+                    if len(above) < DEEPEST:
+                        self._walk(Path(entry.path), f"{inside}{entry.name}/", (*above, real), files, folders)
                 else:
                     info = entry.stat()
-                    if stat.S_ISREG(info.st_mode):
-                        files[inside + entry.name] = (info.st_size, info.st_mtime_ns)
+                    if not stat.S_ISREG(info.st_mode):
+                        raise BenchError(f"{entry.path} is no file but a pipe, socket or device; remove it")
+                    files[inside + entry.name] = (info.st_size, info.st_mtime_ns)
 
 
 class ZipTree:
-    """A zip file, read in place."""
+    """A zip file, read in place. Backslashes stand between folders as slashes do, as some programs write them."""
 
     def __init__(self, path: Path) -> None:
-        self.where = str(path)
+        self.where = str(check_utf8(path))
         self.place = Place(path)
         try:
             self._zip = zipfile.ZipFile(path)
@@ -157,28 +183,33 @@ class ZipTree:
                     f"{path} is a tar or compressed file, which cannot be read in place; unpack it, and name the folder"
                 ) from error
             raise BenchError(f"{path} is damaged or no zip file ({error}); get it again") from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, NotImplementedError) as error:
             raise BenchError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
         members = self._zip.infolist()
         if len(members) > MOST_FILES:
             raise BenchError(f"{path} holds {len(members)} files, more than the limit of {MOST_FILES}")
         files: dict[str, tuple[int, int]] = {}
         folders: set[str] = set()
+        self._members: dict[str, zipfile.ZipInfo] = {}
+        self.ignored: list[str] = []
         for member in members:
-            parts = member.filename.rstrip("/").split("/")
-            if member.filename.startswith("/") or "\\" in member.filename or {"", ".", ".."} & set(parts):
+            name = member.filename.replace("\\", "/")
+            parts = name.rstrip("/").split("/")
+            # A colon after one letter is a drive of Windows.
+            if {"", ".", ".."} & set(parts) or parts[0][1:2] == ":":
                 raise BenchError(f"{path} holds a file of the unsafe name {member.filename!r}")
             if stat.S_ISLNK(member.external_attr >> 16):
                 raise BenchError(f"{path} holds a symbolic link, {member.filename!r}; pack what it leads to instead")
-            if any(_hidden(part) for part in parts):
+            if any(hidden(part) for part in parts):
+                self.ignored += [name] if parts[-1].lower() in LEFT_BY_SYSTEMS else []
                 continue
             folders.update("/".join(parts[:depth]) for depth in range(1, len(parts)))
-            if member.is_dir():
+            if name.endswith("/"):
                 folders.add("/".join(parts))
-            elif member.filename in files:
-                raise BenchError(f"{path} holds {member.filename!r} twice")
+            elif name in files:
+                raise BenchError(f"{path} holds {name!r} twice")
             else:
-                files[member.filename] = (member.file_size, member.CRC)
+                files[name], self._members[name] = (member.file_size, member.CRC), member
         self.files: Mapping[str, tuple[int, int]] = dict(sorted(files.items()))
         self.folders = frozenset(folders)
 
@@ -189,15 +220,23 @@ class ZipTree:
             raise BenchError(
                 f"{path} in {self.where} has {size} bytes, more than an image can ({MOST_BYTES_OF_A_FILE})"
             )
-        packed = self._zip.getinfo(path).compress_size
+        member = self._members[path]
+        packed = member.compress_size
         if size > max(2**20, MOST_EXPANSION * packed):
             raise BenchError(f"{path} in {self.where} unpacks from {packed} to {size} bytes, as only a bomb does")
         try:
             # A member cannot yield more than its declared size, so a zip bomb ends there; its CRC-32 is
             # checked.
-            return self._zip.read(path)
-        # RuntimeError: encrypted; NotImplementedError: a compression this Python lacks.
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
+            return self._zip.read(member)
+        except NotImplementedError as error:
+            raise BenchError(
+                f"{path} in {self.where} is packed in a way that Python cannot read; pack it again"
+            ) from error
+        except RuntimeError as error:
+            raise BenchError(f"{path} in {self.where} is encrypted; pack it again without a password") from error
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
+            if what := no_fault_of_the_data(error):
+                raise BenchError(f"cannot read {path} in {self.where}: {what}") from error
             raise BenchError(f"{path} in {self.where} is damaged ({error}); get the archive again") from error
 
 
@@ -207,8 +246,9 @@ def _is_tar(path: Path) -> bool:
     return start[257:262] == b"ustar" or start.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00"))
 
 
-def _hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
+def hidden(name: str) -> bool:
+    """Whether a file or folder of this name is left out."""
+    return name.startswith(".") or name == "__MACOSX" or name.lower() in LEFT_BY_SYSTEMS
 
 
 def download(

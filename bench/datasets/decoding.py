@@ -26,6 +26,7 @@ from PIL import Image, ImageOps
 
 from bench.basics.errors import BenchError
 from bench.datasets.archives import Place, Reader, Tree
+from bench.datasets.faults import Unfinished
 from bench.datasets.resize import Filter, resize
 
 MOST_PIXELS = 64_000_000
@@ -33,6 +34,9 @@ MOST_PIXELS = 64_000_000
 
 TOGETHER = 64
 """Images that a process decodes at a time."""
+
+LOOKED_AT = 1000
+"""Images whose size is looked up, to say whether they are enlarged."""
 
 IN_ONE_PROCESS = 1024
 """Up to this many images, starting processes takes longer than decoding."""
@@ -100,6 +104,10 @@ def decode(data: bytes, channels: int, where: str) -> NDArray[np.uint8]:
         raise BenchError(f"{where} has more pixels than the limit of {MOST_PIXELS}; make it smaller") from error
     except BenchError:
         raise
+    except MemoryError as error:
+        raise Unfinished(
+            f"there is not enough memory to decode {where}; run the same command again to go on"
+        ) from error
     except Exception as error:  # whatever Pillow meets in a broken file, struct.error and SyntaxError included
         raise BenchError(f"{where} is damaged or not an image ({_short(error, where)})") from error
 
@@ -127,7 +135,7 @@ def decode_all(tree: Tree, files: Sequence[str], photo: Photo) -> Iterator[NDArr
                     return
                 yield from ahead.popleft().result()
         except BrokenProcessPool as error:
-            raise BenchError(
+            raise Unfinished(
                 f"a process that reads the images of {tree.where} was killed, perhaps for want of memory; "
                 "run the same command again to go on"
             ) from error
@@ -140,6 +148,38 @@ def decode_trees(files: Sequence[tuple[Tree, str]], photo: Photo) -> Iterator[ND
     for _, some in groupby(files, key=lambda file: id(file[0])):
         group = list(some)
         yield from decode_all(group[0][0], [path for _, path in group], photo)
+
+
+def enlarged(files: Sequence[tuple[Tree, str]], photo: Photo) -> list[str]:
+    """A sentence if photographs are smaller than what is made of them; of very many, an even sample is looked at."""
+    step = max(1, -(-len(files) // LOOKED_AT))
+    sizes = [size for tree, path in files[::step] if (size := _size_of(tree, path, photo)) is not None]
+    return told_enlarged([side for side in sizes if side < photo.size], len(sizes), photo.size, len(files))
+
+
+def told_enlarged(small: Sequence[int], looked_at: int, size: int, of: int) -> list[str]:
+    """The sentence: ``small`` are the shorter sides, in pixels, of the images that are too small."""
+    if not small:
+        return []
+    sample = "" if looked_at == of else f" (of {of}, an even sample)"
+    return [
+        f"{len(small)} of {looked_at} images{sample} have fewer than {size} x {size} pixels, the smallest {min(small)} "
+        f"wide or high, and were enlarged; dataset.size={max(8, min(small))} would be true to them"
+    ]
+
+
+def _size_of(tree: Tree, path: str, photo: Photo) -> int | None:
+    """The shorter side of the part of an image that is kept, from its header; None of one that cannot be read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(tree.read(path)), formats=["PNG", "JPEG"])
+        if isinstance(photo.crop, str):
+            return min(image.size)
+        top, bottom, left, right = photo.crop
+        return min(round(image.height * (bottom - top)), round(image.width * (right - left)))
+    except Exception:  # whatever Pillow meets; who decodes the image says so
+        return None
 
 
 def _decode_block(place: Place, files: Sequence[str], photo: Photo) -> list[NDArray[np.uint8] | BenchError]:
@@ -168,6 +208,8 @@ def _reopened(place: Place) -> Reader:
 def _decoded(tree: Reader, path: str, photo: Photo) -> NDArray[np.uint8] | BenchError:
     try:
         return photo(tree.read(path), f"{tree.where}/{path}")
+    except Unfinished:
+        raise
     except BenchError as error:
         return error
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import os
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.basics.errors import BenchError, did_you_mean
-from bench.basics.files import read_json
 from bench.basics.keys import content_key
-from bench.datasets import archives
-from bench.datasets.decoding import Photo, decode_all
+from bench.datasets import archives, raw
+from bench.datasets.decoding import Photo, decode_all, enlarged
+from bench.datasets.faults import check_utf8, exists
 from bench.datasets.resize import Filter, check_filter
 from bench.datasets.source import SPLITS, Item
 
@@ -37,12 +38,14 @@ class Folder:
       ``splits.json`` beside the images or inside unless ``splits`` names another. Classes that it does not
       name are left out.
 
+    An image that lies in no class folder, or in a folder within one, is refused.
+
     A photograph is turned as its EXIF orientation says, cropped to its central square, and resized.
     Transparent pixels are seen against white.
     """
 
     path: str | None = None
-    """The folder or zip file, absolute or below ``data_dir``; by default ``data_dir`` itself."""
+    """The folder or zip file, absolute or below ``data_dir``; by default ``data_dir`` itself. Nothing else is tried."""
     data_dir: str | None = None
     name: str = "folder"
     size: int = 84
@@ -102,53 +105,100 @@ class Folder:
     def read(self, items: Sequence[Item]) -> Iterator[NDArray[np.uint8] | BenchError]:
         """uint8 [channels, size, size]."""
         tree, _ = self._open()
-        photo = Photo(self.size, self.channels, self.crop, self.resize, self.invert)
-        return decode_all(tree, [item.file_id for item in items], photo)
+        return decode_all(tree, [item.file_id for item in items], self._photo())
+
+    def warnings(self, items: Sequence[Item]) -> Sequence[str]:
+        """Of photographs that are enlarged, and of hidden files."""
+        tree, _ = self._open()
+        found = enlarged([(tree, item.file_id) for item in items], self._photo())
+        if tree.ignored:
+            found.append(f"left out what Windows hid among the images: {raw.several(tree.ignored, 3)}")
+        return found
+
+    def _photo(self) -> Photo:
+        return Photo(self.size, self.channels, self.crop, self.resize, self.invert)
 
     def _open(self) -> tuple[archives.Tree, tuple[str, Any] | None]:
         """The images, and the JSON file of splits: where and what (None: the folders are the splits)."""
         root = self._find(self.path, "the images")
         if root.is_dir():
-            zips = [file for file in sorted(root.glob("*.zip")) if not file.name.startswith(".")]
-            if len(zips) == 1 and not any(one.is_dir() and not one.name.startswith(".") for one in root.iterdir()):
-                root = zips[0]
+            root = _lone_zip(root) or root
         tree = archives.open_tree(root)
         if self.splits is not None:
             file = self._find(self.splits, "the splits")
-            return tree, (str(file), read_json(file))
+            return tree, (str(file), raw.json_file(file))
         inner = _descend(tree)
         if _split_folders(tree, inner):
             return tree, None
-        beside = (root if root.is_dir() else root.parent) / "splits.json"
-        if beside.is_file():
-            return tree, (str(beside), read_json(beside))
-        if f"{inner}splits.json" in tree.files:
-            text = tree.read(f"{inner}splits.json")
-            try:
-                return tree, (f"{tree.where}/{inner}splits.json", json.loads(text))
-            except ValueError as error:
-                raise BenchError(f"{tree.where}/{inner}splits.json is not valid JSON ({error})") from error
+        if found := _splits_in(root, tree, inner):
+            return tree, found
         if not tree.folders:
             raise BenchError(f"{tree.where} holds no class folders; expected train/<class>/<image>.png and so on")
+        children = _children(tree, inner)
+        if (
+            strange := [name for name in children if name not in SPLIT_FOLDERS]
+            if {"train", "test"} & {*children}
+            else []
+        ):
+            raise BenchError(
+                f"{tree.where} holds folders of splits, and beside them {strange[0]!r}, which is none.{_hint(strange)} "
+                "Keep train, val and test alone there, or add a splits.json"
+            )
         raise BenchError(
             f"{tree.where} does not say which classes are for training and testing; put its class folders "
             'into train, val and test, or add a splits.json {"train": [classes], "val": [...], "test": [...]}'
         )
 
     def _find(self, path: str | None, what: str) -> Path:
-        """``path``, absolute or below ``data_dir``, which may already be the folder that ``path`` names."""
+        """``path``, absolute or below ``data_dir``, which may be the folder that ``path`` begins with."""
         if path is None and self.data_dir is None:
             raise BenchError(f"dataset {self.name!r} needs images; say where they are with --data-dir DIR")
         base = Path(self.data_dir or ".")
-        if path is None:
-            candidates = [base]
-        else:
-            candidates = [base / path, base / Path(path).name]
+        candidates = [base]
+        if path is not None:
+            first, *rest = Path(path).parts or ("",)
+            candidates = [base / path]
+            if rest and first == os.path.basename(os.path.abspath(base)):
+                candidates.append(base.joinpath(*rest))
         for candidate in candidates:
-            if candidate.exists():
+            if exists(check_utf8(candidate)):
                 return candidate
         hint = "" if self.data_dir else "; say where the data are with --data-dir DIR"
         raise BenchError(f"{what} of dataset {self.name!r} are not at {candidates[0]}{hint}")
+
+
+def _lone_zip(root: Path) -> Path | None:
+    """The zip file in a folder that holds no folders; BenchError where there are several, or images beside it."""
+    seen = [one for one in sorted(root.iterdir()) if not archives.hidden(one.name)]
+    zips = [one.name for one in seen if one.name.lower().endswith(".zip")]
+    if not zips or any(one.is_dir() for one in seen):
+        return None
+    if len(zips) > 1:
+        raise BenchError(
+            f"{root} holds {len(zips)} zip files, {raw.several(zips).replace(';', ',')}; say which one is meant, as in "
+            f"dataset.path={zips[0]}"
+        )
+    if loose := [one.name for one in seen if _is_image(one.name)]:
+        raise BenchError(f"{root} holds {zips[0]} and beside it {loose[0]}, which would be left out; keep one of them")
+    return root / zips[0]
+
+
+def _splits_in(root: Path, tree: archives.Tree, inner: str) -> tuple[str, Any] | None:
+    """The splits.json beside the images, or in a folder that leads to their classes: where and what."""
+    found = []
+    beside = (root if root.is_dir() else root.parent) / "splits.json"
+    if beside.is_file():
+        found.append((str(beside), raw.json_file(beside)))
+    levels = [inner[:end] for end in range(len(inner), -1, -1) if not inner[:end] or inner[:end].endswith("/")]
+    for level in levels:
+        name = f"{level}splits.json"
+        where = f"{tree.where}/{name}"
+        if name in tree.files and where != str(beside):
+            found.append((where, raw.json_value(tree.read(name), where)))
+    for where, value in found[1:]:
+        if value != found[0][1]:
+            raise BenchError(f"{found[0][0]} and {where} differ; say with dataset.splits=FILE which one is meant")
+    return found[0] if found else None
 
 
 def _is_image(path: str) -> bool:
@@ -184,7 +234,7 @@ def _split_folders(tree: archives.Tree, inner: str) -> dict[str, str]:
 
 
 def _classes(tree: archives.Tree, by_split: bool) -> _Classes:
-    """Every class folder and its images."""
+    """Every class folder and its images. No image of the tree is left out."""
     inner = _descend(tree)
     homes = (
         [(split, f"{inner}{folder}/") for folder, split in _split_folders(tree, inner).items()]
@@ -202,16 +252,31 @@ def _classes(tree: archives.Tree, by_split: bool) -> _Classes:
                     f"class {name!r} is in the splits {found[name][0]} and {split} of {tree.where}; "
                     "a class belongs to one split"
                 )
-            files = images[f"{home}{name}/"]
+            files = images.pop(f"{home}{name}/", [])
             for path in files:
                 if not _is_image(path):
                     raise BenchError(f"{tree.where}/{path} is neither PNG nor JPEG; class folders hold images only")
             if not files:
+                _refuse_loose(
+                    tree, {where: paths for where, paths in images.items() if where.startswith(f"{home}{name}/")}
+                )
                 raise BenchError(f"class folder {tree.where}/{home}{name} holds no PNG or JPEG images")
             found[name] = (split, files)
     if not found:
         raise BenchError(f"{tree.where} holds no class folders; expected train/<class>/<image>.png and so on")
+    _refuse_loose(tree, images)
     return found
+
+
+def _refuse_loose(tree: archives.Tree, images: Mapping[str, Sequence[str]]) -> None:
+    """BenchError for images that would be left out: in no class folder, or in a folder within one."""
+    loose = [path for paths in images.values() for path in paths if _is_image(path)]
+    if loose:
+        count = f"{len(loose)} images that are" if len(loose) > 1 else "an image that is"
+        raise BenchError(
+            f"{tree.where} holds {count} not directly in a class folder: {raw.several(loose, 3)}; put the images of a "
+            "class into its folder, or move them away"
+        )
 
 
 def _check_splits(file: str, value: Any, classes: _Classes, where: str) -> dict[str, str]:
@@ -226,10 +291,20 @@ def _check_splits(file: str, value: Any, classes: _Classes, where: str) -> dict[
             raise BenchError(f"{file} names a split {key!r}; the splits are train, val and test")
         for name in names:
             if name not in classes:
-                raise BenchError(
-                    f"{file} names a class {name!r} that {where} does not hold.{did_you_mean(name, classes)}"
-                )
+                raise BenchError(f"{file} names a class {name!r} that {where} does not hold.{_meant(name, classes)}")
             if name in split_of:
                 raise BenchError(f"{file} names class {name!r} twice; a class belongs to one split, once")
             split_of[name] = SPLIT_FOLDERS[key]
     return split_of
+
+
+def _meant(name: str, classes: _Classes) -> str:
+    """A class of nearly the name; one that looks the same is told apart by its code points."""
+    for other in classes:
+        if unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", other):
+            return f" It holds {other!a}, the same letters in another form of Unicode, where the file has {name!a}."
+    return did_you_mean(name, classes)
+
+
+def _hint(strange: Sequence[str]) -> str:
+    return did_you_mean(strange[0], SPLIT_FOLDERS)

@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.basics.errors import BenchError
-from bench.basics.files import read_json
 from bench.basics.keys import content_key
 from bench.datasets import archives
-from bench.datasets.decoding import Photo, decode_trees
-from bench.datasets.raw import several
+from bench.datasets.decoding import Photo, decode_trees, enlarged
+from bench.datasets.raw import json_file, several
 from bench.datasets.resize import Filter, check_filter
 from bench.datasets.source import SPLITS, Item
 
@@ -63,9 +62,9 @@ class Fungi:
         """How images are made, what the files say, and the images' names, sizes and times."""
         root = self._root()
         tree = archives.FolderTree(root / "images")
-        said = [read_json(root / name) for name in IMAGES]
+        said = [json_file(root / name) for name in IMAGES]
         if (file := self._split_file(root)) is not None:
-            said.append(read_json(file))
+            said.append(json_file(file))
         return {
             "size": self.size,
             "resize": self.resize,
@@ -81,7 +80,7 @@ class Fungi:
         annotated = _Annotations.read(root)
         file = self._split_file(root)
         if file is not None:
-            split_of = _read_splits(file, read_json(file), annotated.categories)
+            split_of = _read_splits(file, json_file(file), annotated.categories)
         else:
             split_of = _computed(root, annotated.categories)
         if missing := sorted(path for path in annotated.images if path not in tree.files):
@@ -103,9 +102,15 @@ class Fungi:
 
     def read(self, items: Sequence[Item]) -> Iterator[NDArray[np.uint8] | BenchError]:
         """uint8 [3, size, size]."""
-        tree = archives.FolderTree(self._root() / "images")
-        files = [(tree, item.file_id.removeprefix("images/")) for item in items]
-        return decode_trees(files, Photo(self.size, resize=self.resize))
+        return decode_trees(self._files(items), Photo(self.size, resize=self.resize))
+
+    def warnings(self, items: Sequence[Item]) -> Sequence[str]:
+        """Of photographs that are enlarged."""
+        return enlarged(self._files(items), Photo(self.size, resize=self.resize))
+
+    def _files(self, items: Sequence[Item]) -> list[tuple[archives.Tree, str]]:
+        tree: archives.Tree = archives.FolderTree(self._root() / "images")
+        return [(tree, item.file_id.removeprefix("images/")) for item in items]
 
     def _root(self) -> Path:
         if self.data_dir is None:
@@ -121,10 +126,13 @@ class Fungi:
         if self.splits is None:
             file = root / "fungi_splits.json"
             return file if file.is_file() else None
-        for file in (root / self.splits, Path(self.data_dir or "") / self.splits):
-            if file.is_file():
-                return file
-        raise BenchError(f"{self.name}: there is no split file {root / self.splits}")
+        base = Path(self.data_dir or "")
+        there = [file for file in dict.fromkeys((base / self.splits, root / self.splits)) if file.is_file()]
+        if len(there) > 1:
+            raise BenchError(f"{self.name}: there are both {there[0]} and {there[1]}; give dataset.splits a whole path")
+        if not there:
+            raise BenchError(f"{self.name}: there is no split file {base / self.splits}")
+        return there[0]
 
 
 def _computed(root: Path, categories: Mapping[int, str]) -> dict[int, str]:
@@ -168,7 +176,7 @@ class _Annotations:
         category_of: dict[int, int] = {}
         listed: dict[str, int] = {}
         for file in (root / name for name in IMAGES):
-            value = read_json(file)
+            value = json_file(file)
             for one in _rows(file, value, "categories", {"id": int, "name": str}):
                 if categories.setdefault(one["id"], one["name"]) != one["name"]:
                     raise BenchError(

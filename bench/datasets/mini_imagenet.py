@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from bench.basics.errors import BenchError
 from bench.basics.keys import content_key
-from bench.datasets import archives
-from bench.datasets.decoding import Photo, decode_trees
+from bench.datasets import archives, raw
+from bench.datasets.decoding import Photo, decode_trees, enlarged, told_enlarged
 from bench.datasets.folder import SPLIT_FOLDERS, SUFFIXES
 from bench.datasets.pickles import read_arrays
 from bench.datasets.raw import several
@@ -47,6 +47,10 @@ class _Layout(Protocol):
 
     def read(self, items: Sequence[Item], size: int, kind: Filter) -> Iterator[NDArray[np.uint8] | BenchError]:
         """Each uint8 [3, size, size]; items of one split lie together."""
+        ...
+
+    def enlarged(self, items: Sequence[Item], size: int) -> list[str]:
+        """A sentence if images are smaller than that."""
         ...
 
 
@@ -101,6 +105,10 @@ class MiniImagenet:
         """uint8 [3, size, size]."""
         return self._layout().read(items, self.size, self.resize)
 
+    def warnings(self, items: Sequence[Item]) -> Sequence[str]:
+        """Of photographs that are enlarged."""
+        return self._layout().enlarged(items, self.size)
+
     def _layout(self) -> _Layout:
         if self.data_dir is None:
             raise BenchError(f"{self.name} needs the images of mini-ImageNet; say where they are with --data-dir DIR")
@@ -120,7 +128,7 @@ class _Tables:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._tree = archives.FolderTree(root / "images")
+        self._tree: archives.Tree = archives.FolderTree(root / "images")
 
     def facts(self) -> Any:
         tables = {split: _read_table(self._root / f"{split}.csv") for split in SPLITS}
@@ -142,7 +150,13 @@ class _Tables:
         return items
 
     def read(self, items: Sequence[Item], size: int, kind: Filter) -> Iterator[NDArray[np.uint8] | BenchError]:
-        return decode_trees([(self._tree, _inside(item.file_id)) for item in items], Photo(size, resize=kind))
+        return decode_trees(self._files(items), Photo(size, resize=kind))
+
+    def enlarged(self, items: Sequence[Item], size: int) -> list[str]:
+        return enlarged(self._files(items), Photo(size))
+
+    def _files(self, items: Sequence[Item]) -> list[tuple[archives.Tree, str]]:
+        return [(self._tree, _inside(item.file_id)) for item in items]
 
 
 class _Folders:
@@ -152,7 +166,7 @@ class _Folders:
         if len(set(folders.values())) < len(folders):
             raise BenchError(f"{root} has two folders for one split ({', '.join(folders)}); keep one of them")
         self._split_of = folders
-        self._trees = {folder: archives.FolderTree(root / folder) for folder in folders}
+        self._trees: Mapping[str, archives.Tree] = {folder: archives.FolderTree(root / folder) for folder in folders}
 
     def facts(self) -> Any:
         return {
@@ -171,8 +185,13 @@ class _Folders:
         return items
 
     def read(self, items: Sequence[Item], size: int, kind: Filter) -> Iterator[NDArray[np.uint8] | BenchError]:
-        files = [(self._trees[item.file_id.split("/")[0]], _inside(item.file_id)) for item in items]
-        return decode_trees(files, Photo(size, resize=kind))
+        return decode_trees(self._files(items), Photo(size, resize=kind))
+
+    def enlarged(self, items: Sequence[Item], size: int) -> list[str]:
+        return enlarged(self._files(items), Photo(size))
+
+    def _files(self, items: Sequence[Item]) -> list[tuple[archives.Tree, str]]:
+        return [(self._trees[item.file_id.split("/")[0]], _inside(item.file_id)) for item in items]
 
 
 class _Caches:
@@ -199,6 +218,11 @@ class _Caches:
             images, _ = self._load(item.split)
             image = np.ascontiguousarray(images[int(_inside(item.file_id))])
             yield resize(image, size, size, kind).transpose(2, 0, 1)
+
+    def enlarged(self, items: Sequence[Item], size: int) -> list[str]:
+        sides = {split: min(self._load(split)[0].shape[1:3]) for split in SPLITS}
+        found = [sides[item.split] for item in items]
+        return told_enlarged([side for side in found if side < size], len(items), size, len(items))
 
     def _load(self, split: str) -> tuple[NDArray[np.uint8], Mapping[str, Sequence[int]]]:
         file = _cache_file(self._root, split)
@@ -242,10 +266,9 @@ def _text(key: Any) -> str:
 def _read_table(file: Path) -> list[tuple[str, str]]:
     """(filename, label) of every row, whatever ends its lines."""
     try:
-        text = file.read_bytes().decode("utf-8-sig")
-        rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text, newline=""))]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BenchError(f"cannot read {file}: {getattr(error, 'strerror', None) or error}") from error
+        rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(raw.text(file), newline=""))]
+    except csv.Error as error:
+        raise BenchError(f"{file} is not a CSV file ({error})") from error
     if not rows or rows[0] != ["filename", "label"]:
         raise BenchError(f"{file} must begin with the line 'filename,label'")
     for number, row in enumerate(rows[1:], 2):

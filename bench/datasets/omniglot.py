@@ -136,7 +136,7 @@ class Omniglot:
                     if image.size != (105, 105):
                         raise ValueError(f"it is {image.size[0]} x {image.size[1]}, not 105 x 105")
                     pixels = np.asarray(image.convert("L"))
-            except BenchError:
+            except (BenchError, MemoryError):
                 raise
             except Exception as error:  # whatever Pillow meets in a broken file, SyntaxError included
                 raise BenchError(f"{item.file_id} in {tree.where} is not an Omniglot drawing ({error})") from error

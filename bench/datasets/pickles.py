@@ -38,6 +38,10 @@ def read_arrays(path: Path) -> Any:
         raise BenchError(f"{path} is refused: {error}") from error
     except OSError as error:
         raise BenchError(f"cannot read {path}: {error.strerror or error}") from error
+    except MemoryError as error:
+        raise BenchError(
+            f"{path} asks for more memory than there is; it is damaged or no pickle file, or memory is short"
+        ) from error
     # A damaged pickle is a wrong program, which can fail in any way.
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

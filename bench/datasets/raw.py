@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.basics.errors import BenchError
+from bench.basics.files import check_regular
 from bench.datasets.archives import Tree
 
 MOST_BYTES_OF_A_LIST = 2**29
@@ -34,14 +36,22 @@ def file_in(folders: Iterable[Path], names: Sequence[str]) -> Path | None:
 
 def text(path: Path) -> str:
     """A UTF-8 list, with Windows or Unix line ends, with or without a byte order mark."""
+    data = _bytes(path)
     try:
+        return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        hint = "; save it as UTF-8" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else ""
+        raise BenchError(f"{path} is not a text file ({error.reason} at byte {error.start}){hint}") from error
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        check_regular(path)  # a pipe would be waited at for ever
         if (size := path.stat().st_size) > MOST_BYTES_OF_A_LIST:
             raise BenchError(f"{path} has {size} bytes, more than a list can ({MOST_BYTES_OF_A_LIST})")
-        return path.read_text(encoding="utf-8-sig")
+        return path.read_bytes()
     except OSError as error:
         raise BenchError(f"cannot read {path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise BenchError(f"{path} is not a text file ({error.reason} at byte {error.start})") from error
 
 
 def rows(path: Path, columns: int) -> Iterator[tuple[int, list[str]]]:
@@ -69,17 +79,46 @@ def table(path: Path, columns: Sequence[str]) -> list[tuple[str, ...]]:
     return found
 
 
-def json_object(path: Path, keys: Sequence[str]) -> Mapping[str, Any]:
-    """A JSON object that has ``keys``."""
+def json_file(path: Path) -> Any:
+    """The content of a JSON file that somebody else wrote."""
+    return json_value(_bytes(path), str(path))
+
+
+def json_value(data: bytes, where: str) -> Any:
+    """A JSON document that somebody else wrote, in UTF-8 with or without a mark; BenchError says what is wrong in it.
+
+    No NaN or infinity, which JSON does not know, and no name twice in one object, of which one would be forgotten.
+    """
+    mend = "it is not a file of this program's: mend it, or get it again"
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data[:4]:
+        raise BenchError(f"{where} is in UTF-16 or UTF-32; save it as UTF-8")
     try:
-        value = json.loads(text(path))
-    except ValueError as error:
-        raise BenchError(f"{path} is not valid JSON ({error})") from error
+        text = data.decode("utf-8-sig")
+        return json.loads(text, parse_constant=_no_number, object_pairs_hook=_no_name_twice)
+    except json.JSONDecodeError as error:
+        reason = f"{error.msg}: line {error.lineno} column {error.colno}"
+        if text[: error.pos].rstrip().endswith(",") and text[error.pos : error.pos + 1] in ("]", "}", ""):
+            line = text[: error.pos].rstrip().count("\n") + 1
+            reason = f"a comma after the last entry, in line {line}"
+        raise BenchError(f"{where} is not valid JSON ({reason}); {mend}") from error
+    except UnicodeDecodeError as error:
+        raise BenchError(f"{where} is not in UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from error
     except RecursionError as error:
-        raise BenchError(f"{path} is nested too deeply to be what it should be") from error
-    if not isinstance(value, dict) or not {*keys} <= value.keys():
-        raise BenchError(f"{path} must be a JSON object with {', '.join(keys)}")
-    return value
+        raise BenchError(f"{where} is not what it should be (lists are nested too deeply in it); {mend}") from error
+    except ValueError as error:
+        raise BenchError(f"{where} is not valid JSON ({error}); {mend}") from error
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no number of JSON")
+
+
+def _no_name_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"{twice!r} is there twice")
+    return found
 
 
 def check_present(

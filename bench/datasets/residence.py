@@ -12,6 +12,7 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -20,7 +21,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.basics.errors import BenchError
-from bench.basics.files import read_json, replacing
+from bench.basics.files import read_json, remove_leftovers, replacing
+from bench.datasets.faults import no_fault_of_the_data
+from bench.datasets.sealing import facts_of, is_sealed, seal_of, write_seal
 
 COPIED_UP_TO = 2**30
 """Bytes of pixels of which a process takes a copy into its memory."""
@@ -67,10 +70,13 @@ def free_memory(device: torch.device) -> int:
     return int(torch.cuda.mem_get_info(device)[0])
 
 
-def shuffled_copy(pixels: NDArray[np.uint8], order: NDArray[np.int64], path: Path) -> tuple[MappedFrom, str]:
+def shuffled_copy(
+    pixels: NDArray[np.uint8], order: NDArray[np.int64], path: Path, content_hash: str = ""
+) -> tuple[MappedFrom, str]:
     """``pixels[order]`` as a file at ``path`` (.npy), and the digest of its pixels; made unless it is there.
 
-    A file of its own, because an order of the rows of the prepared file would tell the classes.
+    A file of its own, because an order of the rows of the prepared file would tell the classes. One that was there is
+    compared with ``pixels``, which the caller has verified to be of ``content_hash``; then a seal remembers that.
     """
     facts = path.with_suffix(".json")
     offset = len(npy_header(pixels.shape))
@@ -78,13 +84,34 @@ def shuffled_copy(pixels: NDArray[np.uint8], order: NDArray[np.int64], path: Pat
         try:
             with FileLock(f"{path}.lock"):
                 if not (path.exists() and facts.exists()):
-                    _write_shuffled(pixels, order, path, facts)
+                    remove_leftovers(path.parent, path.name)
+                    return MappedFrom(path, offset, ""), _write_shuffled(pixels, order, path, facts)
         except OSError as error:
             raise BenchError(f"cannot write {path}: {error.strerror or error}") from error
+    damaged = BenchError(f"{path} is damaged; delete the folder {path.parent}, and the dataset will be prepared again")
     found = read_json(facts)
     if not isinstance(found, dict) or path.stat().st_size != offset + pixels.nbytes or "pixels" not in found:
-        raise BenchError(f"{path} is damaged; delete the folder {path.parent}, and the dataset will be prepared again")
-    return MappedFrom(path, offset, ""), str(found["pixels"])
+        raise damaged
+    file, content = MappedFrom(path, offset, ""), {"pixels": str(found["pixels"]), "of": content_hash}
+    if not is_sealed(path, found.get("seal"), content):
+        before = facts_of(path)
+        if _digest_of_copy(pixels, order, file) != content["pixels"]:
+            raise damaged
+        if (seal := seal_of(path, before, content)) is not None:
+            write_seal(facts, {"pixels": content["pixels"], "seal": seal})
+    return file, content["pixels"]
+
+
+def _digest_of_copy(pixels: NDArray[np.uint8], order: NDArray[np.int64], file: MappedFrom) -> str | None:
+    """Of the pixels in ``file``; None unless they are ``pixels[order]``."""
+    copy = mapped_pixels(file, pixels.shape, "r")
+    digest = hashlib.sha256(repr(pixels.shape).encode())
+    for rows in _blocks(pixels):
+        data = np.ascontiguousarray(copy[rows])
+        if not np.array_equal(data, pixels[order[rows]]):
+            return None
+        digest.update(data.data)
+    return digest.hexdigest()
 
 
 def pixel_digest(pixels: NDArray[np.uint8]) -> hashlib._Hash:
@@ -94,7 +121,8 @@ def pixel_digest(pixels: NDArray[np.uint8]) -> hashlib._Hash:
     return digest
 
 
-def _write_shuffled(pixels: NDArray[np.uint8], order: NDArray[np.int64], path: Path, facts: Path) -> None:
+def _write_shuffled(pixels: NDArray[np.uint8], order: NDArray[np.int64], path: Path, facts: Path) -> str:
+    """Returns the digest of the pixels."""
     digest = hashlib.sha256(repr(pixels.shape).encode())
     with replacing(path) as temporary, open(temporary, "wb") as file:
         file.write(npy_header(pixels.shape))
@@ -104,6 +132,7 @@ def _write_shuffled(pixels: NDArray[np.uint8], order: NDArray[np.int64], path: P
             digest.update(data)
     with replacing(facts) as temporary:
         temporary.write_text(json.dumps({"pixels": digest.hexdigest()}) + "\n", encoding="utf-8")
+    return digest.hexdigest()
 
 
 def npy_header(shape: tuple[int, ...]) -> bytes:
@@ -115,7 +144,16 @@ def npy_header(shape: tuple[int, ...]) -> bytes:
 
 def _mapped(file: MappedFrom, shape: tuple[int, ...]) -> Tensor:
     # "c": whoever writes to the tensor gets pages of their own.
-    return torch.from_numpy(np.memmap(file.path, np.uint8, mode="c", offset=file.offset, shape=shape))
+    return torch.from_numpy(mapped_pixels(file, shape, "c"))
+
+
+def mapped_pixels(file: MappedFrom, shape: tuple[int, ...], mode: Literal["r", "c"]) -> NDArray[np.uint8]:
+    """The images in ``file``, read from it when they are looked at."""
+    try:
+        return np.memmap(file.path, np.uint8, mode=mode, offset=file.offset, shape=shape)
+    except (OSError, ValueError) as error:
+        what = no_fault_of_the_data(error) or str(error)
+        raise BenchError(f"cannot map {file.path} into memory: {what}") from error
 
 
 def _blocks(pixels: NDArray[np.uint8]) -> list[slice]:

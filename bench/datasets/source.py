@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bench.basics.errors import BenchError
 from bench.basics.seeds import Seed
 from bench.datasets.images import Attributes, LabelledImages, UnlabelledImages
-from bench.datasets.residence import MappedFrom, is_large, pixel_digest, settle, shuffled_copy
+from bench.datasets.residence import MappedFrom, is_large, mapped_pixels, pixel_digest, settle, shuffled_copy
 
 SPLITS = ("train", "val", "test")
 """The classes of these three are disjoint: meta-train, meta-validation and meta-test."""
@@ -64,6 +64,15 @@ class AttributeSource(Protocol):
 
     def attribute_names(self) -> Mapping[str, Sequence[str]]:
         """The attributes of each split, in the order of ``Item.attributes``."""
+        ...
+
+
+@runtime_checkable
+class WarningSource(Protocol):
+    """A source that knows what makes scores on its images misleading."""
+
+    def warnings(self, items: Sequence[Item]) -> Sequence[str]:
+        """A sentence for each; asked for once, when the dataset is prepared."""
         ...
 
 
@@ -121,8 +130,8 @@ class Split:
             shuffled = self.pixels[order]
             return UnlabelledImages(torch.from_numpy(shuffled).to(device), pixel_digest(shuffled).hexdigest())
         path = self.file.path.with_name(f"unlabelled-{self.name}.npy")
-        file, fingerprint = shuffled_copy(self.pixels, order, path)
-        mapped = np.memmap(file.path, np.uint8, mode="r", offset=file.offset, shape=self.pixels.shape)
+        file, fingerprint = shuffled_copy(self.pixels, order, path, self.file.content_hash)
+        mapped = mapped_pixels(file, self.pixels.shape, "r")
         pixels, home = settle(mapped, file, device)
         return UnlabelledImages(pixels, fingerprint, home)
 
@@ -140,6 +149,8 @@ class Dataset:
     """SHA-256 over every pixel, and the split, class and name of every image."""
     splits: Mapping[str, Split]
     folder: Path
+    warnings: tuple[str, ...] = ()
+    """Sentences, found when it was prepared: images that are there twice, classes of nearly one name, and so on."""
 
     def __post_init__(self) -> None:
         if tuple(self.splits) != SPLITS:

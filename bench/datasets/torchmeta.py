@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.basics.errors import BenchError, did_you_mean
+from bench.datasets.decoding import told_enlarged
 from bench.datasets.resize import Filter, check_filter, resize
 from bench.datasets.source import SPLITS, Item
 from bench.datasets.torchmeta_folders import LAYOUTS, PreparedSplit, read_prepared
@@ -68,6 +69,14 @@ class TorchmetaFolder:
             images = splits[split].images(name)
             for item in group:
                 yield self._made(images[int(item.file_id.rpartition("/")[2])])
+
+    def warnings(self, items: Sequence[Item]) -> Sequence[str]:
+        """Of images that are enlarged, by the first of every class."""
+        splits, small = self._splits(), []
+        for (split, name), group in groupby(items, key=lambda item: (item.split, item.class_name)):
+            side = min(splits[split].first_shape(name))
+            small += [side] * len(list(group)) if side < self.size else []
+        return told_enlarged(small, len(items), self.size, len(items))
 
     def _made(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         mode = "L" if self.channels == 1 else "RGB"

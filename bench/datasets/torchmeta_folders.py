@@ -32,7 +32,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.basics.errors import BenchError, did_you_mean
-from bench.basics.files import read_json
+from bench.datasets.faults import no_fault_of_the_data
+from bench.datasets.raw import json_file
 
 EXTRA = "pip install 'unsupervised-meta-bench[torchmeta]'"
 MOST_PIXELS = 64_000_000
@@ -82,7 +83,15 @@ class PreparedSplit:
         if name not in self.classes:
             raise BenchError(f"this split of {self.path} has no class {name!r}.{did_you_mean(name, self.classes)}")
         with _opened(self.path) as file:
-            rows = self._dataset(file, name)[:]
+            return self._unpacked(self._dataset(file, name)[:], name)
+
+    def first_shape(self, name: str) -> tuple[int, int]:
+        """Height and width of the first image of a class."""
+        with _opened(self.path) as file:
+            height, width = self._unpacked(self._dataset(file, name)[:1], name)[0].shape[:2]
+        return height, width
+
+    def _unpacked(self, rows: Any, name: str) -> list[NDArray[np.uint8]]:
         if rows.dtype == object:
             where = f"{self.path}:{name}"
             return [_decode(np.asarray(row, dtype=np.uint8).tobytes(), where) for row in rows]
@@ -125,9 +134,11 @@ def read_prepared(root: str | Path, name: str, split: str) -> PreparedSplit:
     if not data.is_file():
         raise BenchError(f"{data} does not exist; torchmeta prepares it when it downloads {name.partition('-')[0]}")
     file = Path(root) / layout.labels.format(split=split)
-    labels = read_json(file)
+    labels = json_file(file)
+    if not isinstance(labels, list):
+        raise BenchError(f"{file} must be a JSON list of class names, as torchmeta writes it")
     names = ["/".join(one) if isinstance(one, list) and all(isinstance(x, str) for x in one) else one for one in labels]
-    if not isinstance(labels, list) or not names or not all(isinstance(one, str) for one in names):
+    if not names or not all(isinstance(one, str) for one in names):
         raise BenchError(f"{file} must be a JSON list of class names, as torchmeta writes it")
     if len(set(names)) < len(names):
         twice = next(one for one in names if names.count(one) > 1)
@@ -140,6 +151,8 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         file = _h5py().File(path, "r")
     except OSError as error:
+        if what := no_fault_of_the_data(error):
+            raise BenchError(f"cannot open {path}: {what}") from error
         raise BenchError(f"{path} is not a readable HDF5 file ({str(error).partition(chr(10))[0]})") from error
     with file:
         try:
@@ -164,7 +177,7 @@ def _decode(data: bytes, where: str) -> NDArray[np.uint8]:
         if image.width * image.height > MOST_PIXELS:
             raise BenchError(f"an image of {where} has {image.width} x {image.height} pixels, more than {MOST_PIXELS}")
         return np.asarray(image.convert("RGB"))
-    except BenchError:
+    except (BenchError, MemoryError):
         raise
     except Exception as error:  # whatever Pillow meets in a broken file
         raise BenchError(f"an image of {where} is damaged or neither PNG nor JPEG") from error

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import yaml
 from rich.table import Table
+from rich.text import Text
 
+from bench.basics.errors import BenchError
 from bench.basics.keys import content_key
 from bench.basics.progress import Reporter
 from bench.contracts import TaskSpec
 from bench.datasets.prepare import default_cache
+from bench.datasets.source import Dataset
 from bench.planning import components
-from bench.planning.plan import Request, planned_runs
+from bench.planning.plan import PlannedRun, Request, planned_runs
 from bench.running.inputs import open_dataset
 from bench.running.session import checked
 from bench.tasks.manifest import draw
@@ -42,8 +45,10 @@ def explain(request: Request, settings: bool = False) -> Iterator[str | Table]:
         table.add_column(column, overflow="fold")
     for run in runs:
         labels = "meta-train" if run.variant.supervised else "none"
-        table.add_row(run.name, str(run.seed), run.budget, labels, states[run.folder], str(run.folder))
+        cells = (run.name, str(run.seed), run.budget, labels, states[run.folder], str(run.folder))
+        table.add_row(*map(Text, cells))  # names may look like markup
     yield table
+    yield from _not_validated(dataset, runs)
     shared: dict[tuple[str, int], list[str]] = defaultdict(list)
     for run in runs:
         for group in components.artifact_groups(run.values):
@@ -61,3 +66,17 @@ def explain(request: Request, settings: bool = False) -> Iterator[str | Table]:
     if settings:
         for one in configs:
             yield f"\n# {one.method_name}\n" + yaml.safe_dump(dict(one.values), sort_keys=False)
+
+
+def _not_validated(dataset: Dataset, runs: Sequence[PlannedRun]) -> Iterator[str]:
+    """That ``budget.validate_every`` has no effect, where the classes of meta-validation are too few for it."""
+    trained = [run.values for run in runs if "learner" in components.used_groups(run.values)]
+    values = next((one for one in trained if one["budget"]["validate_every"]), None)
+    if values is None:
+        return
+    try:
+        spec = TaskSpec(values["way"], 1, values["train"]["query"])
+        draw(dataset, "val", spec, values["budget"]["validation_tasks"], values["evaluation_seed"])
+    except BenchError as error:
+        every = values["budget"]["validate_every"]
+        yield f"budget.validate_every={every} has no effect, there is no validation: {error}"

@@ -6,7 +6,7 @@ import contextlib
 import time
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -38,30 +38,11 @@ from bench.running.endings import UNFINISHED, TimeLimit, ending
 from bench.running.environment import environment, peak_memory_mib, reset_peak_memory, resolve_device
 from bench.running.evaluate import accuracy_and_interval, evaluate, validation_monitor
 from bench.running.inputs import open_dataset, training_images
+from bench.running.job import Job, append_log
 from bench.tasks import manifest as manifests
+from bench.tasks.left_out import left_out, uneven_shots
 from bench.training.artifacts import ArtifactStore
 from bench.training.checkpoint import Checkpoint, load_tensors, save_tensors
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """Everything a worker process needs to execute one run."""
-
-    run: PlannedRun
-    manifests: tuple[Path, ...]
-    cache: Path
-    artifacts: Path
-    device: str
-    threads: int | None = None
-    time_limit: float | None = None
-
-    def absolute(self) -> Job:
-        """The same wherever the process goes: somebody's code may change its working directory."""
-        run = replace(self.run, folder=self.run.folder.absolute())
-        manifests = tuple(path.absolute() for path in self.manifests)
-        return replace(
-            self, run=run, manifests=manifests, cache=self.cache.absolute(), artifacts=self.artifacts.absolute()
-        )
 
 
 def execute_run(job: Job, progress: ProgressCallback) -> RunRecord:
@@ -176,6 +157,7 @@ class _Execution:
             torch.set_num_threads(self.job.threads)
         dataset = open_dataset(values, self.job.cache, self.progress)
         self.dataset_hash = dataset.content_hash
+        self._note_images(dataset)
         method: Method = components.build(values["method"], values)
         budget = Budget(**values["budget"])
         weights = self.run.folder / "weights.safetensors"
@@ -202,6 +184,17 @@ class _Execution:
         dataset = open_dataset(values, self.job.cache, self.progress)
         for path in paths:
             self._answer(learner, dataset, path)
+
+    def _note_images(self, dataset: Dataset) -> None:
+        """What a reader of the numbers must know of the images: warnings, and what no task is made of."""
+        shapes = [("train", TaskSpec(**self.run.values["train"]))] if self.run.variant.supervised else []
+        sealed = [manifests.load(path) for path in self.job.manifests]
+        left = [said for split, spec in shapes for said in left_out(dataset, split, spec)]
+        left += [said for one in sealed for said in left_out(dataset, one.split, one.spec)]
+        left += uneven_shots(dataset, self.run.values["split"], [one.spec for one in sealed])
+        for name, said in (("warnings", dataset.warnings), ("left_out", left)):
+            if said:
+                self.notes[name] = list(dict.fromkeys(said))
 
     def _keep_samples(self, method: Method, images: UnlabelledImages | LabelledImages, context: Context) -> None:
         """``samples.npy``, uint8 [n, C, H, W], of a method that has samples to show."""
@@ -374,15 +367,6 @@ class _Execution:
     def log(self, line: str) -> None:
         """A line of log.txt."""
         append_log(self.run.folder, line)
-
-
-def append_log(folder: Path, line: str) -> None:
-    """Append to log.txt; a full disk must not end a run for the sake of its log."""
-    with (
-        contextlib.suppress(OSError),
-        open(folder / "log.txt", "a", encoding="utf-8", errors="backslashreplace") as file,
-    ):
-        file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {line}\n")
 
 
 def _curve(

@@ -24,7 +24,8 @@ from bench.running.environment import resolve_device
 from bench.running.executors import executor
 from bench.running.executors.processes import ProcessPerTaskExecutor, WorkerDied, WorkerHung
 from bench.running.inputs import open_dataset, seal_manifests
-from bench.running.run import Job, execute_run, record_forced_end
+from bench.running.job import Job
+from bench.running.run import execute_run, record_forced_end
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,8 @@ def prepare(request: Request, cache: Path, reporter: Reporter, workers: int = 1)
     configs = checked(request)
     first = configs[0]
     dataset = open_dataset(first.values, cache, reporter)
+    for warning in dataset.warnings:
+        reporter.say(f"warning: {warning}")
     sealed = seal_manifests(dataset, first.values, first.values["shots"], request.out)
     manifests = {path: manifest.sha256 for path, manifest in sealed.items()}
     runs = planned_runs(configs, dataset.content_hash, request.seeds, request.out)

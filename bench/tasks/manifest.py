@@ -19,16 +19,20 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 from bench.basics.errors import BenchError, did_you_mean
-from bench.basics.files import replacing
+from bench.basics.files import check_regular, replacing
 from bench.basics.seeds import Seed
 from bench.contracts import TaskSpec
+from bench.datasets.faults import no_fault_of_the_data
 from bench.datasets.images import Attributes
+from bench.datasets.sealing import sweep
 from bench.datasets.source import Dataset, Split
 from bench.tasks import attributes as of_attributes
 from bench.tasks.priority import priority
 
 FORMAT_VERSION = 1
 METADATA_KEY = b"bench.manifest"
+MOST_IMAGES = 25_000_000
+"""Images that a manifest may name, tasks x ways x images a class; a file of so many takes some gigabytes to make."""
 _BLOCK = 2**22  # how many priorities to hold at once: bounds the memory of a draw, and changes nothing in it
 SCHEMA = pa.schema(
     [
@@ -141,6 +145,7 @@ class Manifest:
         columns["file_id"] = self.file_ids.ravel()
         facts = _canonical({**self._header(), "sha256": self.sha256})
         table = pa.table(columns, schema=SCHEMA.with_metadata({METADATA_KEY: facts}))
+        sweep(path)
         with replacing(path) as temporary:
             pq.write_table(table, temporary, compression="zstd")
 
@@ -216,8 +221,7 @@ def draw(dataset: Dataset, split: str, spec: TaskSpec, tasks: int, seed: int) ->
     Classes and images are drawn independently for every task, as in Hsu et al. 2019. Of a split with attributes the
     tasks are those of :mod:`bench.tasks.attributes`, drawn by the same priorities.
     """
-    if tasks < 1:
-        raise BenchError(f"a manifest needs at least 1 task, not {tasks}")
+    check_size(spec, tasks)
     source = _split(dataset, split)
     if source.attributes is not None:
         root = Seed(seed).at("evaluation", dataset.name, split)
@@ -254,6 +258,19 @@ def draw(dataset: Dataset, split: str, spec: TaskSpec, tasks: int, seed: int) ->
     return _manifest(dataset, split, spec, seed, indices, np.asarray(source.class_names, dtype=object)[classes])
 
 
+def check_size(spec: TaskSpec, tasks: int) -> None:
+    """BenchError unless so many tasks can be drawn: at least one, and no more than fit into memory."""
+    if tasks < 1:
+        raise BenchError(f"a manifest needs at least 1 task, not {tasks}")
+    each = spec.way * (spec.shot + spec.query)
+    if tasks * each > MOST_IMAGES:
+        at_most = f"ask for at most {MOST_IMAGES // each}" if each <= MOST_IMAGES else "ask for smaller ones"
+        raise BenchError(
+            f"{tasks} tasks of {spec} name {tasks * each} images, more than a list of tasks can, "
+            f"{MOST_IMAGES}; {at_most}"
+        )
+
+
 def _manifest(
     dataset: Dataset, split: str, spec: TaskSpec, seed: int, indices: NDArray[np.int64], names: NDArray[np.object_]
 ) -> Manifest:
@@ -272,11 +289,16 @@ def _manifest(
 def load(path: Path) -> Manifest:
     """Read what :meth:`Manifest.save` wrote; BenchError names the file unless it is all as it was written."""
     try:
+        check_regular(path)
         with pq.ParquetFile(path) as file:
+            if file.metadata.num_rows > MOST_IMAGES:
+                raise ValueError(f"it says that it has {file.metadata.num_rows} rows, more than {MOST_IMAGES}")
             table = file.read()
     except FileNotFoundError as error:
         raise BenchError(f"cannot read {path}: no such file") from error
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        if what := no_fault_of_the_data(error):
+            raise BenchError(f"cannot read {path}: {what}") from error
         reason = str(error).partition("\n")[0].rstrip(".")
         raise BenchError(f"{path} is not a readable Parquet file ({reason}); draw it again") from error
     facts = (table.schema.metadata or {}).get(METADATA_KEY)

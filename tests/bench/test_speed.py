@@ -7,9 +7,9 @@ import random
 import pytest
 import torch
 
-from bench import speed
 from bench.basics.allocator import keep_temporaries
 from bench.learners.reference import PlainSampler
+from bench.speed import measuring as speed
 
 
 def test_rounds_are_taken_in_turns_after_one_untimed_turn():

@@ -40,7 +40,7 @@ def by_split(folder: Path, names: dict[str, str] | None = None) -> Path:
             place = folder / home / name
             place.mkdir(parents=True)
             for i in range(3):
-                (place / f"{i}.png").write_bytes(as_bytes(picture(len(name) * 100 + ord(name[0]) + i)))
+                (place / f"{i}.png").write_bytes(as_bytes(picture(10 * ord(name[0]) + i)))
     return folder
 
 
@@ -253,7 +253,7 @@ def broken(folder: Path, how: str) -> Folder:
         ("unknown split", "names a split 'exam'; the splits are train, val and test"),
         ("wrong form", "must be of the form"),
         ("a list", "must be of the form"),
-        ("no json", "is damaged .not valid JSON"),
+        ("no json", r"splits\.json is not valid JSON .*mend it, or get it again"),
     ],
 )
 def test_mistakes_are_one_sentence_and_leave_nothing(tmp_path: Path, how: str, message: str) -> None:

@@ -210,7 +210,7 @@ def test_splits_that_are_wrong(tmp_path: Path, case: str) -> None:
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "\udcff"])
 def test_json_that_is_damaged(tmp_path: Path, text: str) -> None:
     (fungi(tmp_path, most=1) / "train.json").write_bytes(text.encode("utf-8", "surrogateescape"))
-    with pytest.raises(BenchError, match=r"train\.json is damaged"):
+    with pytest.raises(BenchError, match=r"train\.json is not (valid JSON|what it should be|in UTF-8)"):
         partial(tmp_path).settings()
 
 

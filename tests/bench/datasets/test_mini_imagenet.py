@@ -134,7 +134,7 @@ def test_a_decompression_bomb_is_not_decoded(tmp_path: Path) -> None:
         ("filename,label\n/etc/passwd,n01\n", "lacks 1 of the .*/etc/passwd"),
         ("filename,label\n{0},x\n{0},x\n", "name images more than once: images/{0}"),
         ("filename,label\n{0},n00000009\n", "name images more than once|class 'n00000009' .* in the splits val and"),
-        ("\ufefffilename,label\n\udcff", "cannot read"),
+        ("\ufefffilename,label\n\udcff", "is not a text file"),
     ],
 )
 def test_tables_that_are_wrong(tmp_path: Path, text: str, message: str) -> None:

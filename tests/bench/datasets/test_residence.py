@@ -16,7 +16,7 @@ from PIL import Image
 from test_source_and_prepare import Made
 
 from bench.basics.errors import BenchError
-from bench.datasets import decoding, prepare, residence
+from bench.datasets import decoding, residence, unfinished
 from bench.datasets.archives import FolderTree
 from bench.datasets.prepare import load
 from bench.datasets.source import Item
@@ -95,7 +95,7 @@ class Slow(Made):
 
 
 def _prepare(cache: Path) -> None:
-    prepare.CHECKPOINT_SECONDS = 0.0
+    unfinished.CHECKPOINT_SECONDS = 0.0
     load(Slow(), cache)
 
 

@@ -10,6 +10,7 @@ from bench.planning import catalogue, composing, overrides
 from bench.planning.plan import planned_runs
 from bench.running import run
 from bench.running.inputs import seal_manifests
+from bench.running.job import Job
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def job(glyphs, cache, tmp_path):
     one = composing.compose(catalogue.variants()["chance"], "glyphs", "smoke", settings)
     sealed = seal_manifests(glyphs, one.values, (1,), tmp_path)
     planned = planned_runs([one], glyphs.content_hash, (0,), tmp_path)[0]
-    return run.Job(planned, tuple(sealed), cache, tmp_path / "artifacts", "cpu")
+    return Job(planned, tuple(sealed), cache, tmp_path / "artifacts", "cpu")
 
 
 def losing(action):

@@ -315,6 +315,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
         settings = {"threads": chosen.threads, "device": str(device), "rounds": chosen.rounds}
         write_json(chosen.json, {**facts, **settings, "results": [asdict(result) for result in results]})
 
-
-if __name__ == "__main__":
-    main()
