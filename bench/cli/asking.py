@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,13 +14,14 @@ if TYPE_CHECKING:
     from bench.planning.plan import Request
 
 _MOST = 2**63 - 1  # what Parquet files hold
+_MOST_AT_ONCE = 10_000
 
 
 def console() -> Any:
-    from rich.console import Console
+    from bench.cli.paper import Paper
 
     # Not $COLUMNS in a pipe: it is that of some terminal, and names that are searched for would be folded.
-    return Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    return Paper(width=None if sys.stdout.isatty() else 160, highlight=False)
 
 
 def say(text: str) -> None:
@@ -35,30 +37,31 @@ def warn(problems: Sequence[str]) -> None:
 
 def there(data_dir: Path | None) -> Path | None:
     """A typing error in the folder of the raw data must not go unseen where a dataset is prepared already."""
+    if data_dir is not None and any("\ud800" <= letter <= "\udfff" for letter in str(data_dir)):
+        raise BenchError(f"--data-dir {str(data_dir)!a} is not in UTF-8; rename that folder")
     if data_dir is not None and not data_dir.is_dir():
         raise BenchError(f"--data-dir {data_dir} (or $BENCH_DATA) is not a folder")
     return data_dir
 
 
 def numbers(text: str | None, flag: str, example: str) -> tuple[int, ...] | None:
+    """``0,2-4`` -> (0, 2, 3, 4), each once. BenchError for anything else, and for more than 10,000 of them."""
     if text is None:
         return None
-    try:
-        values = tuple(dict.fromkeys(number for part in text.split(",") if part.strip() for number in _range(part)))
-    except ValueError:
-        values = ()
-    if not values or min(values) < 0 or max(values) > _MOST:
+    found: dict[int, None] = {}
+    for part in (part.strip() for part in text.split(",")):
+        read = re.fullmatch(r"([0-9]{1,19})(?:-([0-9]{1,19}))?", part)
+        first, last = (int(read[1]), int(read[2] or read[1])) if read else (1, 0)
+        if part and (not first <= last <= _MOST):
+            raise BenchError(
+                f"{flag} takes whole numbers from 0 to {_MOST}, for example {flag} {example}, not {text!r}"
+            )
+        if last - first + len(found) >= _MOST_AT_ONCE:
+            raise BenchError(f"{flag} {text} are more than {_MOST_AT_ONCE} numbers; give fewer in one command")
+        found |= dict.fromkeys(range(first, last + 1))
+    if not found:
         raise BenchError(f"{flag} takes whole numbers from 0 to {_MOST}, for example {flag} {example}, not {text!r}")
-    return values
-
-
-def _range(text: str) -> range:
-    """``3`` or ``1-10``."""
-    first, dash, last = text.strip().partition("-")
-    found = range(int(first), int(last if dash else first) + 1)
-    if len(found) > 10_000:
-        raise ValueError(text)
-    return found
+    return tuple(found)
 
 
 def request(

@@ -25,6 +25,7 @@ from bench.planning.places import BESIDE, claim
 
 def main() -> None:
     """Entry point: one sentence and exit code 2 for what the user can mend, 128 + n where signal n ended it."""
+    os.environ["MPLBACKEND"] = "agg"  # that of a notebook is neither needed nor always there
     keep_temporaries()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that knows no "±" must not cost anybody the numbers

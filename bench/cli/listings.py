@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -14,10 +15,14 @@ from bench.cli.asking import console, say
 
 @app.command("list")
 def list_(
-    what: Annotated[str, typer.Argument(help="methods, datasets, budgets, experiments, or any other group.")] = "all",
+    what: Annotated[
+        str, typer.Argument(help="methods, datasets, budgets, experiments, plugins, or any other group.")
+    ] = "all",
     long: Annotated[bool, typer.Option("--long", help="Also licence, citation and where to get a dataset.")] = False,
 ) -> None:
     """List what can be named: methods, datasets, budgets, learners, backbones, generators, experiments.
+
+    'bench list plugins' tries what installed packages bring, and says what of it cannot be used, and why.
 
     Examples:
 
@@ -26,11 +31,13 @@ def list_(
       bench list methods
 
       bench list datasets --long
+
+      bench list plugins
     """
     from bench.planning.listing import listing
 
     for part in listing(what, long):
-        console().print(part)
+        say(part) if isinstance(part, str) else console().print(part)
 
 
 @app.command()
@@ -60,8 +67,9 @@ def weights(
     if download:
         from bench.basics.progress import Reporter
         from bench.foreign.pretrained import digest
+        from bench.planning.overrides import setting_text
 
         with Reporter() as reporter:
             path = public.fetch(chosen[0], to, sha256, reporter)
         say(f"{path}, SHA-256 {digest(str(path))}")
-        say(f"use it with {chosen[0].setting}={path}")
+        say(f"use it with {shlex.quote(setting_text(chosen[0].setting, str(path)))}")

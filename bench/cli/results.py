@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bench.basics.errors import BenchError, did_you_mean
 from bench.cli.app import DatasetOption, app
 from bench.cli.asking import console, numbers, say, warn
+
+if TYPE_CHECKING:
+    from bench.leaderboard.baseline import Baseline
 
 
 @app.command()
@@ -47,7 +50,7 @@ def report(
     from bench.reporting.report import write_report
 
     formats = [part.strip() for part in format.split(",") if part.strip()]
-    for path in write_report(runs, out, formats, experiment, records):
+    for path in write_report(runs, out, formats, experiment, records, warn):
         say(str(path))
 
 
@@ -112,31 +115,50 @@ def check(
       bench check --baseline baseline.parquet --runs runs
     """
     from bench.leaderboard import drift, gate, margins
+    from bench.leaderboard.baseline import DEFAULT_MARGIN, missing, read_baseline, write_baseline
     from bench.leaderboard.loading import load, with_seeds
     from bench.looking.inspection.records import read_inspections
     from bench.reporting.terminal import gate_table
 
     chosen = numbers(seeds, "--seeds", "0,1,2 or 0-2")
-    frames, inspections = load(runs), read_inspections(runs)
-    warn(frames.problems)
+    frames, (inspections, damaged) = load(runs), read_inspections(runs)
     if margins_from is not None and not update:
         raise BenchError("--margins-from goes with --update: a baseline keeps its margins")
     if update:
+        if damaged:
+            raise BenchError(f"a baseline is written from whole inspections only: {damaged[0]}")
         if chosen is not None:
             frames = with_seeds(frames, chosen)
             inspections = [one for one in inspections if one.seed in chosen]
-        least = gate.DEFAULT_MARGIN if margin is None else margin
+        least = DEFAULT_MARGIN if margin is None else margin
         of_accuracy: dict[str, float] = {}
         of_synthetic: Any = {}
         if margins_from is not None:
             known = {str(method) for method in frames.finished["method"]}
-            of_accuracy = margins.of_accuracy(load(margins_from), least, known)
-            of_synthetic = margins.of_synthetic(read_inspections(margins_from), drift.DEFAULT_MARGIN)
+            again, others = load(margins_from), read_inspections(margins_from)
+            warn((*again.problems, *others[1]))
+            of_accuracy = margins.of_accuracy(again, least, known)
+            of_synthetic = margins.of_synthetic(others[0], drift.DEFAULT_MARGIN)
+        before = _earlier(baseline)
         expected = drift.expected(inspections, margins=of_synthetic)
-        gate.write_baseline(frames, baseline, least, of_accuracy, expected)
+        write_baseline(frames, baseline, least, of_accuracy, expected)
         say(f"wrote {baseline}")
+        if before is not None and (gone := missing(before, read_baseline(baseline))):
+            warn([f"{baseline} no longer judges {'; '.join(gone)}"])
         return
-    rows = gate.check(frames, baseline, margin, inspections, chosen)
+    recorded = read_baseline(baseline)
+    warn((*recorded.problems, *frames.problems, *damaged))
+    rows = gate.check(frames, recorded, margin, inspections, chosen)
     console().print(gate_table(rows))
     if gate.failed(rows):
         raise typer.Exit(1)
+
+
+def _earlier(path: Path) -> Baseline | None:
+    """The baseline that is about to be replaced, if it can be read."""
+    from bench.leaderboard.baseline import read_baseline
+
+    try:
+        return read_baseline(path) if path.exists() else None
+    except BenchError:
+        return None

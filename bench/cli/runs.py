@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -92,7 +93,7 @@ def run(
         say(f"{one.run.name}, seed {one.run.seed}: {one.status}: {one.reason}")
     say(
         f"{len(finished)} of {len(outcomes)} runs done; records in {out}; "
-        f"'bench report --runs {out} --out reports' writes the leaderboard"
+        f"this writes the leaderboard: bench report --runs {shlex.quote(str(out))} --out reports"
     )
     if unfinished:
         raise typer.Exit(1)
@@ -125,4 +126,4 @@ def plan(
 
     request = asked(methods, dataset, shots, seeds, budget, experiment, references, data_dir, out, overrides, device)
     for part in explain(request, settings=settings):
-        console().print(part, markup=False) if isinstance(part, str) else console().print(part)
+        say(part) if isinstance(part, str) else console().print(part)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from bench.leaderboard.published import Published
+from bench.leaderboard.statistics import Difference
 from bench.leaderboard.table import Row, Score
 
 T = TypeVar("T")
@@ -42,9 +43,19 @@ def points(fraction: float) -> str:
     return f"{100 * fraction:+.2f}".replace("-", "−")
 
 
-def p_value(p: float) -> str:
-    """Three decimals, never ``0.000``."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+def interval(half: float | None) -> str:
+    """0.0123 -> ``± 1.23``; a dash after the sign where there is none."""
+    return f"± {DASH if half is None else percent(half)}"
+
+
+def between(found: Difference) -> str:
+    """``−0.50 to +1.23``, or a dash."""
+    return DASH if found.low is None or found.high is None else f"{points(found.low)} to {points(found.high)}"
+
+
+def p_value(p: float | None) -> str:
+    """Three decimals, never ``0.000``; or a dash."""
+    return DASH if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def duration(seconds: float) -> str:
@@ -70,7 +81,7 @@ def yes(value: bool | None) -> str:
 
 def accuracy(score: Score) -> str:
     """As papers print it."""
-    return f"{percent(score.estimate.mean)} ± {percent(score.estimate.task_ci95)}"
+    return f"{percent(score.estimate.mean)} {interval(score.estimate.task_ci95)}"
 
 
 def accuracy_and_standing(score: Score) -> str:
@@ -87,12 +98,12 @@ def seed_spread(score: Score) -> str:
 def total_interval(score: Score) -> str:
     """The interval over tasks and seeds."""
     half = score.estimate.total_ci95
-    return DASH if half is None else f"± {percent(half)}"
+    return DASH if half is None else interval(half)
 
 
 def standing(score: Score) -> str:
     """Best, tied, or how far behind."""
-    if score.behind is None or score.p_holm is None:
+    if score.behind is None:
         return "best" if score.standing == "best" else DASH
     told = f"{points(-score.behind.mean)} (p {p_value(score.p_holm)})"
     return f"tied, {told}" if score.standing == "tied" else told
@@ -104,8 +115,8 @@ def published_numbers(score: Score) -> str:
 
 
 def _published(one: Published, score: Score) -> str:
-    interval = "" if one.ci95 is None else f" ± {percent(one.ci95)}"
-    return f"{one.table}: {percent(one.accuracy)}{interval} (ours {points(score.estimate.mean - one.accuracy)})"
+    printed = "" if one.ci95 is None else f" {interval(one.ci95)}"
+    return f"{one.table}: {percent(one.accuracy)}{printed} (ours {points(score.estimate.mean - one.accuracy)})"
 
 
 def labels_seen(row: Row) -> str:

@@ -34,10 +34,12 @@ def compare(a: str, b: str, frames: Frames) -> list[Comparison]:
         raise BenchError(f"{a} is compared with itself; name two methods, or METHOD@BUDGET twice")
     book = ScoreTable(frames)
     found = []
-    for left in _select(book, a):
-        for right in _select(book, b):
+    (lefts, left_named), (rights, right_named) = _select(book, a), _select(book, b)
+    budgets_named = left_named or right_named
+    for left in lefts:
+        for right in rights:
             same_data = (left.dataset, left.dataset_hash) == (right.dataset, right.dataset_hash)
-            if left is right or not same_data or ("@" not in a + b and left.budget != right.budget):
+            if left is right or not same_data or (not budgets_named and left.budget != right.budget):
                 continue
             for manifest, one in book.manifests.items():
                 ours, theirs = book.scores(left, manifest), book.scores(right, manifest)
@@ -76,15 +78,20 @@ def _name(entry: Entry) -> str:
     return f"{entry.method} [{entry.variant}]" if entry.variant else entry.method
 
 
-def _select(book: ScoreTable, text: str) -> list[Entry]:
-    """Entries of ``method`` or ``method@budget``."""
-    method, _, budget = text.partition("@")
-    found = [entry for entry in book.entries if entry.method == method]
-    if not found:
-        known = {entry.method for entry in book.entries}
-        raise BenchError(f"no finished run of method {method!r}.{did_you_mean(method.lower(), known)}")
-    chosen = [entry for entry in found if not budget or entry.budget == budget]
-    if not chosen:
-        budgets = {entry.budget for entry in found}
-        raise BenchError(f"{method} has finished runs with the budgets {', '.join(sorted(budgets))}, not {budget!r}")
-    return chosen
+def _select(book: ScoreTable, text: str) -> tuple[list[Entry], bool]:
+    """Entries of ``method`` or ``method@budget``, and whether a budget is named. Names may hold ``@`` themselves."""
+    if whole := [entry for entry in book.entries if entry.method == text]:
+        return whole, False
+    parts = text.split("@")
+    splits = [("@".join(parts[:i]), "@".join(parts[i:])) for i in range(1, len(parts))]
+    for method, budget in splits:
+        if chosen := [entry for entry in book.entries if (entry.method, entry.budget) == (method, budget)]:
+            return chosen, True
+    for method, budget in splits:
+        if budgets := {entry.budget for entry in book.entries if entry.method == method}:
+            raise BenchError(
+                f"{method} has finished runs with the budgets {', '.join(sorted(budgets))}, not {budget!r}"
+            )
+    known = {entry.method for entry in book.entries}
+    hint = did_you_mean(text, known) or did_you_mean(parts[0].lower(), known)
+    raise BenchError(f"no finished run of method {text!r}.{hint}")

@@ -1,46 +1,26 @@
 """The regression gate: are methods still as accurate as a recorded baseline, judged task by task?
 
-A baseline is one Parquet file. Columns: dataset, method, budget, manifest (SHA-256), shot, seed, task,
-correct, total, margin (accuracy points); one row per task. The schema's metadata holds, under
-``bench.baseline``, a JSON object: format_version, margin (the default it was written with), and synthetic_tasks,
-measures of the methods' synthetic tasks (see :mod:`bench.leaderboard.drift`).
+The file is that of :mod:`bench.leaderboard.baseline`.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from bench.basics.errors import BenchError, did_you_mean
-from bench.basics.files import replacing
+from bench.basics.errors import BenchError
 from bench.leaderboard import drift
+from bench.leaderboard.baseline import DEFAULT_MARGIN, KEY, Baseline, read_baseline
 from bench.leaderboard.loading import Frames
 from bench.leaderboard.score_table import Entry, ScoreTable
 from bench.leaderboard.statistics import Difference, Scores, paired_difference
 from bench.looking.inspection.records import Inspection
-
-FORMAT_VERSION = 1
-METADATA_KEY = b"bench.baseline"
-DEFAULT_MARGIN = 1.0
-"""Accuracy points."""
-
-SCHEMA = pa.schema(
-    [
-        *((name, pa.string()) for name in ("dataset", "method", "budget", "manifest")),
-        *((name, pa.int64()) for name in ("shot", "seed", "task", "correct", "total")),
-        ("margin", pa.float64()),
-    ]
-)
-KEY = ["dataset", "method", "budget", "manifest"]
 
 Verdict = Literal["OK", "WORSE", "CHANGED", "MISSING", "NEW"]
 
@@ -68,114 +48,9 @@ class GateRow:
     measure: str = "accuracy"
 
 
-def write_baseline(
-    frames: Frames,
-    path: Path,
-    margin: float = DEFAULT_MARGIN,
-    margins: Mapping[str, float] | None = None,
-    synthetic: Sequence[drift.Expected] = (),
-) -> None:
-    """Record the finished runs of ``frames``. ``margins``: accuracy points for single methods, by exact name.
-
-    ``synthetic``: measures of the methods' synthetic tasks, to be kept beside the accuracies.
-
-    Raises BenchError when there is none, for a negative margin, an unknown method in ``margins``, and where
-    one method and budget has runs of different settings or of different versions of a dataset.
-    """
-    book = ScoreTable(frames)
-    if not book.entries:
-        raise BenchError("no run is finished, so there is no baseline to write")
-    names = [(entry.dataset, entry.method, entry.budget) for entry in book.entries]
-    for name in names:
-        if names.count(name) > 1:
-            raise BenchError(
-                f"{name[1]} with budget {name[2]} has runs of different settings or data on {name[0]}; "
-                "a baseline needs one of them: delete the others or write it from another folder"
-            )
-    given = {"the default": margin, **(margins or {})}
-    for method, value in given.items():
-        if not (math.isfinite(value) and value >= 0):
-            raise BenchError(f"the margin of {method} must be at least 0 accuracy points, not {value}")
-    for method in margins or {}:
-        if method not in {name[1] for name in names}:
-            hint = did_you_mean(method, {name[1] for name in names})
-            raise BenchError(f"a margin is given for {method!r}, which has no finished run.{hint}")
-    runs = frames.finished[["run", "dataset", "method", "budget", "seed"]]
-    rows = frames.scores.assign(manifest=frames.scores["manifest"].astype(str)).merge(runs, on="run")
-    rows["margin"] = rows["method"].map(margins or {}).astype(float).fillna(float(margin))
-    rows = rows[SCHEMA.names].sort_values([*KEY, "seed", "task"], kind="stable")
-    facts = {
-        "format_version": FORMAT_VERSION,
-        "margin": float(margin),
-        "synthetic_tasks": [asdict(one) for one in synthetic],
-    }
-    meta = {METADATA_KEY: json.dumps(facts).encode()}
-    if path.exists() and not _is_baseline(path):
-        raise BenchError(f"{path} is there already and is no baseline; delete it, or give another file")
-    table = pa.Table.from_pandas(rows, schema=SCHEMA, preserve_index=False).replace_schema_metadata(meta)
-    with replacing(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
-
-
-def _is_baseline(path: Path) -> bool:
-    """Whether a file may be replaced by a new baseline: of any version, also a damaged one with a whole footer."""
-    try:
-        return METADATA_KEY in (pq.read_schema(path).metadata or {})
-    except (OSError, ValueError, pa.ArrowException):
-        return False
-
-
-def read_baseline(path: Path) -> tuple[pd.DataFrame, list[drift.Expected]]:
-    """The rows of a baseline and its measures of synthetic tasks. BenchError, in one sentence, for a damaged file."""
-    try:
-        with pq.ParquetFile(path) as file:
-            table = file.read(use_threads=False)
-        meta = json.loads((table.schema.metadata or {})[METADATA_KEY])
-        version = meta["format_version"]
-        written = meta.get("synthetic_tasks", meta.get("inventions", ()))  # the name until version 0.1
-        synthetic = [drift.Expected(**one | {"seeds": tuple(one["seeds"])}) for one in written]
-        rows: pd.DataFrame = table.select(SCHEMA.names).cast(SCHEMA).to_pandas()
-    except FileNotFoundError as error:
-        raise BenchError(f"there is no baseline {path}; write one from finished runs first") from error
-    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:120]
-        raise BenchError(
-            f"baseline {path} is damaged or not a baseline ({reason}); restore it or write it anew"
-        ) from error
-    if version != FORMAT_VERSION:
-        raise BenchError(
-            f"baseline {path} has format version {version}, this program reads {FORMAT_VERSION}; write it anew"
-        )
-    fault = _fault(rows)
-    if fault:
-        raise BenchError(f"baseline {path} is damaged ({fault}); restore it or write it anew")
-    return rows, synthetic
-
-
-def _fault(rows: pd.DataFrame) -> str | None:
-    if rows.empty:
-        return "it is empty"
-    if rows.isna().any().any():
-        return "a value is missing"
-    if ((rows["correct"] < 0) | (rows["correct"] > rows["total"]) | (rows["total"] < 1)).any():
-        return "a task has fewer than 0 or more than all of its queries correct"
-    if not (np.isfinite(rows["margin"]).all() and (rows["margin"] >= 0).all()):
-        return "a margin is negative or not a number"
-    if rows.duplicated([*KEY, "seed", "task"]).any():
-        return "a task appears twice"
-    if (rows.groupby(KEY)[["margin", "shot"]].nunique() > 1).any().any():
-        return "one method has two margins or shots on one manifest"
-    tasks = rows.groupby([*KEY, "seed"])["task"].agg(["min", "max", "size"])
-    if ((tasks["min"] != 0) | (tasks["max"] != tasks["size"] - 1)).any():
-        return "its tasks are not numbered from 0"
-    if (tasks["size"].groupby("manifest").nunique() > 1).any():
-        return "one manifest has different numbers of tasks"
-    return None
-
-
 def check(
     frames: Frames,
-    baseline: Path,
+    baseline: Path | Baseline,
     margin: float | None = None,
     inspections: Sequence[Inspection] = (),
     seeds: Sequence[int] | None = None,
@@ -197,11 +72,11 @@ def check(
     """
     if margin is not None and not (math.isfinite(margin) and margin >= 0):
         raise BenchError(f"the margin must be at least 0 accuracy points, not {margin}")
-    recorded, synthetic = read_baseline(baseline)
+    recorded = read_baseline(baseline) if isinstance(baseline, Path) else baseline
     book = ScoreTable(frames)
     rows: list[GateRow] = []
     seen: set[tuple[str, ...]] = set()
-    for values, group in recorded.groupby(KEY, sort=True):
+    for values, group in recorded.rows.groupby(KEY, sort=True):
         key = tuple(map(str, values))
         seen.add(key)
         rows += _judge(key, group, frames, book, margin, seeds)
@@ -225,7 +100,7 @@ def check(
                 )
     rows.sort(key=lambda r: (r.dataset, r.method, r.budget, r.shot or 0, r.manifest, r.verdict, r.reason))
     measured = drift.measured(inspections)
-    return rows + [_judge_synthetic(one, measured, seeds) for one in synthetic]
+    return rows + [_judge_synthetic(one, measured, seeds) for one in recorded.synthetic]
 
 
 def failed(rows: Sequence[GateRow]) -> bool:
@@ -243,7 +118,7 @@ def _judge_synthetic(
     reason = f"not inspected with seed {', '.join(map(str, absent))}; 'bench inspect' does that"
     if not absent:
         current = sum(values[seed] for seed in wanted) / len(wanted)
-        verdict, reason = ("CHANGED" if 100 * abs(current - one.value) > one.margin else "OK"), ""
+        verdict, reason = ("OK" if 100 * abs(current - one.value) <= one.margin else "CHANGED"), ""
     return GateRow(
         verdict,
         one.dataset,
@@ -303,8 +178,8 @@ def _judge(
         else:
             drop = paired_difference(before, after)
             # With a single task there is no interval; the drop itself must do.
-            low = drop.mean if math.isnan(drop.low) else drop.low
-            verdict: Verdict = "WORSE" if 100 * low > allowed else "OK"
+            low = drop.mean if drop.low is None else drop.low
+            verdict: Verdict = "OK" if 100 * low <= allowed else "WORSE"
             rows.append(row(verdict, entry.variant, float(after.mean()), drop))
     return rows
 

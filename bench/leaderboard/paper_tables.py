@@ -15,8 +15,8 @@ from omegaconf import OmegaConf
 
 from bench.basics.errors import BenchError
 from bench.leaderboard.loading import Frames
-from bench.leaderboard.published import Published, printed
-from bench.leaderboard.score_table import Entry, ScoreTable
+from bench.leaderboard.published import Published, is_dataset, printed
+from bench.leaderboard.score_table import Entry, ScoreTable, left_out
 from bench.leaderboard.statistics import estimate
 from bench.leaderboard.trainings import (
     LENGTHS,
@@ -52,6 +52,8 @@ class PaperCell:
     """Why runs of this cell are not finished."""
     samples: Path | None = None
     """Sample images of the run with the lowest seed."""
+    left_out: tuple[str, ...] = ()
+    """What images or classes its runs did without; sentences."""
 
     @property
     def difference(self) -> float | None:
@@ -105,10 +107,10 @@ def fill(layout: PaperLayout, frames: Frames, everywhere: bool = False) -> Fille
     book = ScoreTable(frames)
     answers = {i: _answers(cell, book, frames, defaults) for i, cell in enumerate(flat)}
     if not everywhere:
-        own = {i: [a for a in found if _is_of(a.facts["dataset"], layout)] for i, found in answers.items()}
+        own = {i: [a for a in found if _is_of(a, layout)] for i, found in answers.items()}
         answers = own
     answers = tell_apart(with_changes(answers, flat))
-    chosen, small = trainings(answers, [_counts(cell) for cell in flat])
+    chosen, small = trainings(answers, [bool(answers[i]) and _counts(cell) for i, cell in enumerate(flat)])
     if not chosen:
         return None
     tables = [_table(layout, cells, one, n + 1, frames) for n, one in enumerate(chosen)]
@@ -124,8 +126,10 @@ def _counts(cell: Cell) -> bool:
     return not cell.row.baseline and not all(variant.reference for variant in cell.variants())
 
 
-def _is_of(dataset: str, layout: PaperLayout) -> bool:
-    return dataset.partition(",")[0] == layout.dataset
+def _is_of(answer: Answer, layout: PaperLayout) -> bool:
+    """Whether a run is on the paper's dataset, which other images may be named after."""
+    dataset = answer.facts["dataset"]
+    return dataset.partition(",")[0] == layout.dataset and is_dataset(dataset, answer.config)
 
 
 def _values(layout: PaperLayout, frames: Frames, defaults: Standards) -> list[Any]:
@@ -248,13 +252,14 @@ def _paper_cell(
         answer=answer,
         measures=tuple(measures),
         reasons=reasons,
-        samples=samples if answer.estimate is not None and samples.exists() else None,
+        samples=samples if answer.estimate is not None and (samples.exists() or samples.is_symlink()) else None,
+        left_out=left_out(runs["notes"]),
     )
 
 
 def _comparable(layout: PaperLayout, cell: Cell, answer: Answer) -> bool:
     """Whether the paper's number is of the same dataset, split and task shape."""
-    if not _is_of(answer.facts["dataset"], layout):
+    if not _is_of(answer, layout):
         return False
     if answer.tasks is None or not cell.published:
         return True
@@ -279,8 +284,11 @@ def _told(layout: PaperLayout, answered: Sequence[tuple[Cell, Answer]]) -> tuple
                 "" if planned in (None, there) else f" instead of {planned}"
             )
     for _, answer in answered:
-        told |= {f"dataset.{key}": f"dataset.{key}={value}" for key, value in changes(answer.facts["dataset"]).items()}
-        for name, value in changes(answer.name).items():
+        told |= {
+            f"dataset.{key}": f"dataset.{key}={value}"
+            for key, value in changes(answer.facts["dataset"], answer.config).items()
+        }
+        for name, value in changes(answer.name, answer.config).items():
             if answer.facts.get(name) == value:
                 told[name] = f"{name}={value}"
         if "recorded as" in answer.facts:

@@ -17,6 +17,8 @@ from functools import cache
 from typing import Any
 
 from bench.basics.errors import BenchError
+from bench.planning import catalogue
+from bench.planning.values import setting
 
 # A match names its printed row by these columns of paper-results.csv; an empty field there accepts anything.
 _SELECTORS = (
@@ -45,7 +47,12 @@ class Published:
 def published(
     dataset: str, method: str, config: Mapping[str, Any], *, way: int, shot: int, query: int
 ) -> tuple[Published, ...]:
-    """The printed numbers of a method at this task shape; usually none or one."""
+    """The printed numbers of a method at this task shape; usually none or one.
+
+    None for images that only have the name of the paper's dataset.
+    """
+    if not is_dataset(dataset, config):
+        return ()
     found = []
     for match in _read("matches.csv"):
         if dataset not in match["bench_dataset"].split() or not fnmatch.fnmatchcase(method, match["bench_method"]):
@@ -59,6 +66,21 @@ def published(
             if all(not match[name] or match[name] == row[name] for name in _SELECTORS):
                 found.append(_published(row, match["note"]))
     return tuple(found)
+
+
+def is_dataset(name: str, config: Mapping[str, Any]) -> bool:
+    """Whether a run's images are those of the dataset they are called by: read by its own class, not only named so."""
+    target = setting(config, "dataset._target_")
+    return target is not None and target in _classes(name.partition(",")[0])
+
+
+@cache
+def _classes(name: str) -> tuple[str, ...]:
+    """The class of a dataset of this name, by its names of today and before; empty where there is none."""
+    if name not in catalogue.options("dataset"):
+        return ()
+    values = catalogue.raw("dataset", name)
+    return tuple(str(values[key]) for key in ("_target_", "identity") if key in values)
 
 
 def printed(selector: Mapping[str, Any], shot: int) -> tuple[Published | None, dict[str, str]]:

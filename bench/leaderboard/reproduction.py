@@ -60,7 +60,9 @@ def commands(table: Table, frames: Frames) -> tuple[str, ...]:
 
 
 def _can_be_typed(run: Mapping[str, Any]) -> bool:
-    return all(re.fullmatch(NAME, str(run[name]).partition(",")[0]) for name in ("method", "budget"))
+    groups = (run["config"].get(name) for name in (*catalogue.groups(), "train"))
+    whole = all(group is None or isinstance(group, Mapping) for group in groups)
+    return whole and all(re.fullmatch(NAME, str(run[name]).partition(",")[0]) for name in ("method", "budget"))
 
 
 def _blocks(found: Mapping[tuple[str, int], set[int]]) -> dict[tuple[tuple[int, ...], tuple[int, ...]], list[str]]:
@@ -80,15 +82,27 @@ def _line(shared: _Shared, methods: Iterable[str], shots: Iterable[int], seeds: 
     words += ["--methods", ",".join(methods)]
     words += ["--shots", ",".join(map(str, shots)), "--seeds", ",".join(map(str, seeds))]
     words += ["--budget", shared.budget, "--no-references", *shared.overrides]
-    return " ".join(map(shlex.quote, words))
+    return " ".join(map(_quoted, words))
+
+
+def _quoted(word: str) -> str:
+    """As a shell reads it, on one line: what cannot be printed is written as ``$'\\x1b'``."""
+    if word.isprintable():
+        return shlex.quote(word)
+    data = word.encode("utf-8", "surrogateescape" if _from_bytes(word) else "backslashreplace")
+    return "$'" + "".join(chr(b) if 32 <= b < 127 and b not in b"'\\" else f"\\x{b:02x}" for b in data) + "'"
+
+
+def _from_bytes(word: str) -> bool:
+    return all("\udc80" <= c <= "\udcff" for c in word if "\ud800" <= c <= "\udfff")
 
 
 def _shared(run: Mapping[str, Any], tasks: EvaluationSet) -> _Shared:
     config: Mapping[str, Any] = run["config"]
     dataset, budget = _dataset(str(run["dataset"]), config), str(run["budget"]).partition(",")[0]
-    told = {f"dataset.{key}": text for key, text in changes(str(run["dataset"])).items()}
-    told |= {f"budget.{key}": text for key, text in changes(str(run["budget"])).items()}
-    told |= {_whole(key, config): text for key, text in changes(str(run["method"])).items()}
+    told = {f"dataset.{key}": text for key, text in changes(str(run["dataset"]), config).items()}
+    told |= {f"budget.{key}": text for key, text in changes(str(run["budget"]), config).items()}
+    told |= {_whole(key, config): text for key, text in changes(str(run["method"]), config).items()}
     named = {key: _value(key, text, config) for key, text in told.items()}
     fixed = _fixed(str(run["method"]).partition(",")[0], budget)
     options = _options(told, fixed, config)
@@ -128,7 +142,7 @@ def _value(key: str, text: str, config: Mapping[str, Any]) -> str:
     if found is None:
         return text
     head, _, rest = key.partition(".")
-    return hydra_text(PurePath(str(found)).name if config[head].get("own") == rest else found)
+    return hydra_text(PurePath(str(found)).name if setting(config, f"{head}.own") == rest else found)
 
 
 def hydra_text(value: Any) -> str:

@@ -4,7 +4,7 @@ from.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,5 +92,12 @@ def _entry(key: Mapping[str, str], runs: pd.DataFrame) -> Entry:
             "outside_data": bool(runs["outside_data"].any()),
             "train_seconds": float(runs["train_seconds"].mean()),
             "peak_memory_mib": float(runs["peak_memory_mib"].max()),
+            "left_out": left_out(runs["notes"]),
         },
     )
+
+
+def left_out(notes: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The sentences in the notes of runs on what classes or images they did without, each once."""
+    found = [sentences for one in notes if isinstance(sentences := one.get("left_out"), list | tuple)]
+    return tuple(dict.fromkeys(one for sentences in found for one in sentences if isinstance(one, str)))

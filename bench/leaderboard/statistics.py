@@ -26,14 +26,15 @@ class Estimate:
     """The accuracy of one method on one manifest."""
 
     mean: float
-    task_ci95: float
-    """1.96 * population sd of the seed-averaged task scores / sqrt(T), as papers print; covers tasks only."""
+    task_ci95: float | None
+    """1.96 * population sd of the seed-averaged task scores / sqrt(T), as papers print; covers tasks only. None for one
+    task, of which there is no spread."""
     seed_sd: float | None
     """Sample sd of the seeds' means; None for one seed."""
     seed_means: tuple[float, ...]
     tasks: int
     total_ci95: float | None
-    """Half of the interval that covers both the draw of tasks and the training seed; None for one seed."""
+    """Half of the interval that covers both the draw of tasks and the training seed; None for one seed or one task."""
 
     @property
     def seeds(self) -> int:
@@ -46,9 +47,10 @@ class Difference:
     """``a`` minus ``b`` on the same tasks."""
 
     mean: float
-    low: float
-    high: float
-    p: float
+    low: float | None
+    """Lower end of the 95 % interval; like ``high`` and ``p`` None for one task, of which nothing can be said."""
+    high: float | None
+    p: float | None
     """Two-sided, uncorrected."""
     tasks: int
     seeds: tuple[int, int]
@@ -68,14 +70,14 @@ def estimate(scores: Scores) -> Estimate:
     scores = np.atleast_2d(np.asarray(scores, dtype=np.float64))
     per_task, per_seed = scores.mean(axis=0), scores.mean(axis=1)
     tasks, seeds = len(per_task), len(per_seed)
-    half = _half_width(_sources(per_task, [scores]))
+    sources = _sources(per_task, [scores])
     return Estimate(
         mean=float(per_task.mean()),
-        task_ci95=float(1.96 * per_task.std() / math.sqrt(tasks)),
+        task_ci95=float(1.96 * per_task.std() / math.sqrt(tasks)) if tasks > 1 else None,
         seed_sd=float(per_seed.std(ddof=1)) if seeds > 1 else None,
         seed_means=tuple(float(mean) for mean in per_seed),
         tasks=tasks,
-        total_ci95=half if seeds > 1 else None,
+        total_ci95=_half_width(sources) if sources and seeds > 1 else None,
     )
 
 
@@ -94,12 +96,12 @@ def paired_difference(a: Scores, b: Scores) -> Difference:
     mean = float(per_task.mean())
     covers_seeds = len(a) > 1 and len(b) > 1
     sources = _sources(per_task, [a, b] if covers_seeds else [])
-    half = _half_width(sources)
+    half = _half_width(sources) if sources else None
     return Difference(
         mean=mean,
-        low=mean - half,
-        high=mean + half,
-        p=_p(mean, sources),
+        low=None if half is None else mean - half,
+        high=None if half is None else mean + half,
+        p=_p(mean, sources) if sources else None,
         tasks=len(per_task),
         seeds=(len(a), len(b)),
         covers_seeds=covers_seeds,
@@ -132,15 +134,11 @@ def _sources(per_task: NDArray[np.float64], sides: Sequence[Scores]) -> list[Sou
 
 
 def _half_width(sources: Sequence[Source], alpha: float = 1 - LEVEL) -> float:
-    if not sources:
-        return math.nan
     return math.sqrt(sum(variance * float(stdtrit(freedom, alpha / 2)) ** 2 for variance, freedom in sources))
 
 
 def _p(mean: float, sources: Sequence[Source]) -> float:
-    """The largest alpha whose interval leaves out 0; 1 where there is no interval."""
-    if not sources:
-        return 1.0
+    """The largest alpha whose interval leaves out 0."""
     total = sum(variance for variance, _ in sources)
     # Equal values differ by rounding only, which is no variance at all.
     if total < 1e-24:

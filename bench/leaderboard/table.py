@@ -4,10 +4,12 @@ for.
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from bench.basics.errors import BenchError
@@ -20,10 +22,11 @@ GROUPS = {"unsupervised": "Unsupervised", "floor": "Floors", "ceiling": "Ceiling
 """Groups in the order in which tables show them; they are never ranked against each other."""
 
 SIGNIFICANCE = 0.05
+MOST_BYTES_OF_NAME = 160
 
-Standing = Literal["best", "tied", "behind", "alone"]
+Standing = Literal["best", "tied", "behind", "alone", "untested"]
 """``tied``: not significantly different from the best (Holm-corrected p >= 0.05); ``alone``: nobody to
-compare with.
+compare with; ``untested``: behind on a single task, which no test can judge.
 """
 
 
@@ -37,6 +40,7 @@ class Score:
     behind: Difference | None = None
     """The best of the same group and budget minus this row; None for the best."""
     p_holm: float | None = None
+    """None for the best, and where the difference has no p-value."""
     published: tuple[Published, ...] = ()
 
 
@@ -82,19 +86,16 @@ class Table:
     manifests: Mapping[int, EvaluationSet]
     """By shot, ascending."""
     rows: tuple[Row, ...]
+    slug: str = ""
+    """For file names; no two tables of a leaderboard have the same, whatever the capitals."""
+    left_out: tuple[str, ...] = ()
+    """What images or classes runs of this table did without; sentences of their records, each once."""
 
     @property
     def title(self) -> str:
         """For people."""
         other = f" (tasks {self.number})" if self.number > 1 else ""
         return f"{self.dataset}: {self.way}-way, {self.query} queries per class, meta-{self.split}{other}"
-
-    @property
-    def slug(self) -> str:
-        """For file names."""
-        name = "".join(c if c.isalnum() or c in "-_." else "-" for c in self.dataset)
-        other = f"-{self.number}" if self.number > 1 else ""
-        return f"{name}-{self.way}way-{self.query}query-{self.split}{other}"
 
     @property
     def shots(self) -> tuple[int, ...]:
@@ -140,10 +141,24 @@ def build(frames: Frames) -> Leaderboard:
         told = ", ".join(f"{count} {status}" for status, count in counts.items())
         raise BenchError(f"no run is finished ({told or 'no runs'}); see the reason in run.json or run again")
     book = ScoreTable(frames)
-    tables = []
+    tables: list[Table] = []
     for number, manifests in _tables(book):
-        tables.append(_table(book, number, manifests))
-    return Leaderboard(tuple(tables), _unfinished(frames), frames.problems)
+        table = _table(book, number, manifests)
+        slug, taken = _slug(table), {other.slug.casefold() for other in tables}
+        slugs = itertools.chain([slug], (f"{slug}-same-name-{count}" for count in itertools.count(2)))
+        tables.append(replace(table, slug=next(one for one in slugs if one.casefold() not in taken)))
+    return Leaderboard(tuple(tables), _unfinished(frames, tables), frames.problems)
+
+
+def _slug(table: Table) -> str:
+    """What the files of a table may be called: letters, digits and marks that no system and no page takes for more."""
+    name = "".join(c if c.isalnum() or c in "-_." else "-" for c in table.dataset)
+    split = "".join(c if c.isalnum() or c in "-_" else "-" for c in table.split)
+    if len(name.encode()) + len(split.encode()) > MOST_BYTES_OF_NAME:
+        digest = hashlib.sha256(f"{table.dataset}/{table.split}".encode("utf-8", "surrogatepass")).hexdigest()
+        name, split = name[: MOST_BYTES_OF_NAME // 8], digest[:16]
+    other = f"-{table.number}" if table.number > 1 else ""
+    return f"{name}-{table.way}way-{table.query}query-{split}{other}"
 
 
 def _tables(book: ScoreTable) -> list[tuple[int, dict[int, EvaluationSet]]]:
@@ -193,6 +208,7 @@ def _table(book: ScoreTable, number: int, manifests: Mapping[int, EvaluationSet]
         number=number,
         manifests=dict(manifests),
         rows=tuple(sorted(rows, key=lambda row: _order(row, tuple(manifests)))),
+        left_out=tuple(dict.fromkeys(sentence for entry in entries for sentence in entry.facts["left_out"])),
     )
 
 
@@ -207,11 +223,14 @@ def _shot(answers: Mapping[Entry, tuple[tuple[int, ...], Scores]], one: Evaluati
         best = max(block, key=lambda entry: estimates[entry].mean)
         others = [entry for entry in block if entry is not best]
         behind = [paired_difference(answers[best][1], answers[entry][1]) for entry in others]
-        corrected = holm([difference.p for difference in behind])
+        judged = [difference.p for difference in behind if difference.p is not None]
+        corrected = holm(judged) if len(judged) == len(behind) else [None] * len(behind)
         for entry, difference, p in [(best, None, None), *zip(others, behind, corrected)]:
             standing: Standing
-            if p is None:
+            if difference is None:
                 standing = "best" if others else "alone"
+            elif p is None:
+                standing = "untested"
             else:
                 standing = "behind" if p < SIGNIFICANCE else "tied"
             column[entry] = Score(
@@ -259,8 +278,11 @@ def _order(row: Row, shots: Sequence[int]) -> tuple[Any, ...]:
     return (group, row.group, row.budget, means, row.method, row.variant)
 
 
-def _unfinished(frames: Frames) -> tuple[Unfinished, ...]:
-    rest = frames.runs[frames.runs["status"] != "done"]
+def _unfinished(frames: Frames, tables: Sequence[Table]) -> tuple[Unfinished, ...]:
+    """Every run that no table shows, those too that are finished."""
+    shown = {run for table in tables for row in table.rows for run in row.runs}
+    rest = frames.runs[~frames.runs["run"].isin(shown)]
+    rest = rest.assign(reason=rest["reason"].where(rest["status"] != "done", "it has no score that a table shows"))
     rest = rest.sort_values(["dataset", "method", "budget", "seed", "status", "folder"], kind="stable")
     rest = rest[["dataset", "method", "budget", "seed", "status", "reason"]]
     return tuple(Unfinished(*values) for values in rest.itertuples(index=False, name=None))

@@ -10,6 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import Any
 
 from bench.leaderboard.score_table import EvaluationSet
@@ -59,9 +60,29 @@ def title_of(config: Mapping[str, Any], group: str) -> str:
     return str(setting(config, f"{group}.card.title") or group)
 
 
-def changes(name: str) -> dict[str, str]:
-    """``a,b.c=1`` -> {b.c: 1}: the settings that the user changed, which a run's name tells."""
-    return dict(part.split("=", 1) for part in re.split(r",(?=[\w.]+=)", name)[1:])
+_CHANGE = re.compile(r",([\w.]+)=")
+
+
+def changes(name: str, config: Mapping[str, Any]) -> dict[str, str]:
+    """``a,b.c=1`` -> {b.c: 1}: the settings that the user changed, which a run's name tells.
+
+    A value may itself look like a change (a file ``enc,v=2.pt2``); the configuration says where it ends.
+    """
+    found: dict[str, str] = {}
+    here = _CHANGE.search(name)
+    while here is not None:
+        known = [text for text in _texts(here[1], config) if name.startswith(text, here.end())]
+        following = _CHANGE.search(name, here.end() + max(map(len, known), default=0))
+        found[here[1]] = name[here.end() : len(name) if following is None else following.start()]
+        here = following
+    return found
+
+
+def _texts(key: str, config: Mapping[str, Any]) -> Iterable[str]:
+    """What a name may say of a setting, which it writes without ``method.``, ``dataset.`` or ``budget.``."""
+    for full in (key, *(f"{group}.{key}" for group in ("method", "dataset", "budget"))):
+        if isinstance(value := setting(config, full), str):
+            yield from (value, PurePath(value).name)
 
 
 def with_changes(answers: Mapping[int, list[Answer]], cells: Sequence[Cell]) -> dict[int, list[Answer]]:
@@ -69,12 +90,19 @@ def with_changes(answers: Mapping[int, list[Answer]], cells: Sequence[Cell]) -> 
     names: set[str] = set()
     for i, found in answers.items():
         own = {key.removeprefix("method.") for key in cells[i].settings}
-        names |= {key for answer in found for key in changes(answer.name) if key not in own}
+        names |= {key for answer in found for key in changes(answer.name, answer.config) if key not in own}
     told = {}
     for i, found in answers.items():
         own = {key.removeprefix("method.") for key in cells[i].settings}
         told[i] = [
-            _with(answer, {key: changes(answer.name).get(key, "default") for key in names - own if _has(answer, key)})
+            _with(
+                answer,
+                {
+                    key: changes(answer.name, answer.config).get(key, "default")
+                    for key in names - own
+                    if _has(answer, key)
+                },
+            )
             for answer in found
         ]
     return told
@@ -82,7 +110,7 @@ def with_changes(answers: Mapping[int, list[Answer]], cells: Sequence[Cell]) -> 
 
 def _has(answer: Answer, key: str) -> bool:
     """Whether the run has the setting, which a name tells without ``method.`` or ``dataset.``."""
-    return key in changes(answer.name) or any(
+    return key in changes(answer.name, answer.config) or any(
         setting(answer.config, full) is not None for full in (key, f"method.{key}")
     )
 

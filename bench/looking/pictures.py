@@ -44,14 +44,16 @@ def check(what: str) -> None:
 
 def _tasks(subject: Subject, count: int) -> Figure:
     """Khodadadeh et al. 2020, Figures 1 and 2."""
-    tasks = subject.source().sampler.sample(count, subject.spec, subject.rng("show"))
+    source = subject.source()
+    tasks = source.sampler.sample(count, source.spec, subject.rng("show"))
     return task_sheet(tasks, subject.run.title)
 
 
 def _strategies(subject: Subject, count: int) -> Figure:
     """Khodadadeh et al. 2020, Figure 3: ``count`` latents a class, around the same anchors."""
-    sampler = subject.source().latent_sampler()
-    around = TaskSpec(subject.spec.way, 1, count)
+    source = subject.source()
+    sampler = source.latent_sampler()
+    around = TaskSpec(source.spec.way, 1, count)
     latents = {
         strategy: sampler.latents(1, around, strategy, subject.rng("show strategies"))[0]
         for strategy in sampler.strategies

@@ -31,6 +31,7 @@ from bench.contracts import (
 )
 from bench.datasets.images import LabelledImages, UnlabelledImages
 from bench.datasets.source import Dataset
+from bench.looking.trained_on import trained_on
 from bench.planning import catalogue, components
 from bench.planning.composing import RunConfig
 from bench.planning.plan import PlannedRun, Request, planned_runs, run_configs
@@ -42,7 +43,7 @@ from bench.training.checkpoint import Checkpoint
 
 @dataclass(frozen=True, slots=True)
 class TaskSource:
-    """A sampler and where it comes from. ``images`` are those that the method saw."""
+    """A sampler and where it comes from. ``images`` are those that the method saw, ``spec`` what it trains on."""
 
     run: PlannedRun
     sampler: TaskSampler
@@ -95,7 +96,7 @@ class Subject:
 
     @property
     def spec(self) -> TaskSpec:
-        """The tasks that it meta-trains on."""
+        """The tasks that the settings have it meta-train on; see :attr:`TaskSource.spec` for what it does."""
         return TaskSpec(**self.run.values["train"])
 
     def rng(self, *purpose: str | int) -> torch.Generator:
@@ -110,7 +111,8 @@ class Subject:
             sampler = self.method.sampler(self.images, self.context)
         except Diverged as error:
             raise BenchError(str(error)) from error
-        return TaskSource(self.run, sampler, self.images, self.spec, self.context.device)
+        spec = trained_on(self.method, sampler, self.images, self.spec, self.context)
+        return TaskSource(self.run, sampler, self.images, spec, self.context.device)
 
     def encoder(self) -> Encoder | None:
         """The encoder that its configuration names, where it uses one."""

@@ -7,11 +7,9 @@ Importing this module imports neither torch nor Hydra, so that ``bench --help`` 
 from __future__ import annotations
 
 import fnmatch
-import importlib.metadata
-import importlib.resources
 import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,8 +18,9 @@ from typing import Any
 import yaml
 
 from bench.basics.errors import BenchError, did_you_mean
-
-OWN_PACKAGES = ("bench", "methods", "baselines")
+from bench.basics.typed import typed
+from bench.planning import cards, places
+from bench.planning.places import OWN_PACKAGES, Plugin
 
 RESERVED = ("_target_", "identity", "card", "uses", "variants", "headline", "recommend", "defaults", "own", "added")
 """Keys of a component's YAML that are not settings of its class.
@@ -32,6 +31,11 @@ RESERVED = ("_target_", "identity", "card", "uses", "variants", "headline", "rec
 ``added`` are settings younger than the component, each with the value that does what was done before: with that value a
 run keeps its key, so that records from before still count.
 """
+
+NO_GROUPS = ("experiment", "published")
+"""Folders of ``configs`` whose files no configuration is composed of."""
+
+MOST_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,53 +61,126 @@ class Variant:
 
 
 @cache
+def plugins() -> tuple[Plugin, ...]:
+    """Every registered plugin, those that cannot be used too."""
+    return places.plugins()
+
+
+@cache
 def plugin_packages() -> tuple[str, ...]:
-    """Top-level packages that installed plugins bring."""
-    return tuple(
-        sorted({entry.value.split(":")[0] for entry in importlib.metadata.entry_points(group="bench.plugins")})
-    )
+    """The packages that hold the configurations of plugins."""
+    return tuple(one.package for one in places.plugins() if one.configs is not None)
 
 
 def allowed_packages() -> tuple[str, ...]:
     """Packages whose classes a configuration may name."""
-    return OWN_PACKAGES + plugin_packages()
+    return OWN_PACKAGES + tuple(dict.fromkeys(package.partition(".")[0] for package in plugin_packages()))
 
 
 @cache
 def config_folders() -> tuple[Path, ...]:
     """The project's ``configs`` folder, then those of plugins."""
-    folders = [Path(str(importlib.resources.files("configs")))]
-    folders += [_configs_of(package) for package in plugin_packages()]
-    return tuple(folder for folder in folders if folder.is_dir())
+    return (places.ROOT / "configs", *(one.configs for one in places.plugins() if one.configs is not None))
 
 
-def _configs_of(package: str) -> Path:
-    return Path(str(importlib.resources.files(package))) / "configs"
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A file of a group, and why it cannot be used, if so."""
+
+    name: str
+    path: Path
+    reason: str | None
+
+
+def files(group: str) -> Iterator[Option]:
+    """Every file of a group, the project's own first; of two with one name the second cannot be used."""
+    taken: dict[str, Path] = {}
+    known = groups()
+    for folder in config_folders():
+        for path in sorted((folder / group).glob("*.yaml")):
+            if path.stem in taken:
+                yield Option(path.stem, path, f"the name is taken by {taken[path.stem]}")
+                continue
+            reason = _reason(group, path, known)
+            if reason is None:
+                taken[path.stem] = path
+            yield Option(path.stem, path, reason)
 
 
 def options(group: str) -> dict[str, Path]:
-    """Name -> file of a group; the project's own names win over a plugin's."""
-    found: dict[str, Path] = {}
-    for folder in config_folders():
-        for path in sorted((folder / group).glob("*.yaml")):
-            found.setdefault(path.stem, path)
-    return found
+    """Name -> file of a group, as far as it can be used; the project's own names win over a plugin's."""
+    return {one.name: one.path for one in files(group) if one.reason is None}
+
+
+def _reason(group: str, path: Path, known: tuple[str, ...]) -> str | None:
+    try:
+        stat = path.stat()
+    except OSError as error:
+        return error.strerror or str(error)
+    return _checked(group, path, (stat.st_mtime_ns, stat.st_size), known)
+
+
+@cache
+def _checked(group: str, path: Path, _: tuple[int, int], known: tuple[str, ...]) -> str | None:
+    """Why a file cannot be used; None where it can."""
+    try:
+        cards.check(group, path.stem, read_yaml(path), known, RESERVED)
+    except BenchError as error:
+        return str(error).replace(str(path), "it")
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def groups() -> tuple[str, ...]:
     """The groups that Hydra composes."""
-    return tuple(
-        sorted({path.name for folder in config_folders() for path in folder.iterdir() if path.is_dir()}
-               - {"experiment", "published", "__pycache__"})
-    )  # fmt: skip
+    found: set[str] = set()
+    for folder in config_folders():
+        try:
+            found |= {one.name for one in folder.iterdir() if one.is_dir() and re.fullmatch(r"[a-z][a-z_]*", one.name)}
+        except OSError:  # its files cannot be read either
+            continue
+    return tuple(sorted(found - set(NO_GROUPS)))
+
+
+def problems(*only: str) -> list[tuple[str, str]]:
+    """(plugin or file, reason) of everything that cannot be used; ``only`` the files of these groups."""
+    found = [
+        (str(one.path), one.reason)
+        for group in only or (*groups(), "experiment")
+        for one in files(group)
+        if one.reason is not None
+    ]
+    if not only or "method" in only:
+        known, paths = variants(), options("method")
+        found += [
+            (str(paths[one.family]), f"the name {one.name} is taken by a method of {known[one.name].family}")
+            for one in _all_variants()
+            if known[one.name].family != one.family
+        ]
+    plugin = ((f"plugin {one.name} ({one.where})", one.problem) for one in plugins())
+    return found + [(name, problem) for name, problem in plugin if problem is not None]
+
+
+def _unusable(group: str) -> str:
+    """What an unknown name of the group may stand in. Starts with a semicolon; empty where all can be used."""
+    names = [name for name, _ in problems(group)]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"; 'bench list plugins' says why {', '.join(names[:3])}{more} cannot be used" if names else ""
 
 
 def raw(group: str, name: str) -> dict[str, Any]:
     """The YAML of one option, not composed. BenchError with a suggestion for an unknown name."""
-    known = options(group)
+    known: dict[str, Path] = {}
+    for one in files(group):
+        if one.reason is None:
+            known[one.name] = one.path
+        elif one.name == name and name not in known:
+            raise BenchError(f"{group} {name!r} cannot be used: {one.path}: {one.reason}")
     if name not in known:
+        hint = did_you_mean(name, known)
         raise BenchError(
-            f"unknown {group} {name!r}.{did_you_mean(name, known)} 'bench list {group}s' shows all {len(known)}"
+            f"unknown {group} {name!r}.{hint} 'bench list {group}s' shows all {len(known)}{_unusable(group)}"
         )
     return read_yaml(known[name])
 
@@ -123,7 +200,7 @@ def declares(group: str, identity: str) -> bool:
 
 
 def _package_of(folder: Path) -> str:
-    return next((name for name in plugin_packages() if _configs_of(name) == folder), "bench")
+    return next((one.package for one in plugins() if one.configs == folder), "bench")
 
 
 def of_today(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,7 +225,17 @@ def _since(group: str, target: str) -> Mapping[str, Any]:
 
 @cache
 def _read(path: Path, _: float) -> Any:
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not path.is_file():
+        raise OSError("it is no file")
+    with path.open("rb") as file:
+        data = file.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise ValueError(f"more than {MOST_BYTES} bytes")
+    return yaml.load(data.decode("utf-8-sig"), _LOADER)
+
+
+# The same values from libyaml, where PyYAML was built with it, in a tenth of the time.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -157,7 +244,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         value = _read(path, path.stat().st_mtime)
     except OSError as error:
         raise BenchError(f"cannot read {path}: {error.strerror or error}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:  # ValueError: the 32nd of a month, say
         raise BenchError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(value, dict):
         raise BenchError(f"{path} must hold a YAML mapping")
@@ -165,40 +252,45 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def variants() -> dict[str, Variant]:
-    """Every exact method name."""
+    """Every exact method name. Of two with one name the first counts, and the project's own come first."""
     found: dict[str, Variant] = {}
-    for family in options("method"):
-        for variant in _variants_of(family, raw("method", family)):
-            found[variant.name] = variant
+    for variant in _all_variants():
+        found.setdefault(variant.name, variant)
     return found
 
 
-def _variants_of(family: str, config: Mapping[str, Any]) -> list[Variant]:
-    axes: Mapping[str, Mapping[str, Sequence[str]]] = config.get("variants") or {}
-    card = config.get("card", {})
-    titles = card.get("titles", {})
-    group = card.get("group", "unsupervised")  # or transfer, where a chosen option has seen labels of other images
-    headline = config.get("headline") or {}
-    own_setting, saw_labels = cache(_own_setting), cache(_saw_labels)  # files may change, but not meanwhile
+def _all_variants() -> Iterator[Variant]:
+    chosen = cache(_chosen)  # files may change, but not meanwhile
+    for family, path in options("method").items():
+        yield from _variants_of(family, read_yaml(path), chosen)
+
+
+def _variants_of(
+    family: str, config: Mapping[str, Any], chosen: Callable[[str], tuple[str | None, bool]]
+) -> list[Variant]:
+    file = typed(cards.MethodFile, {key: value for key, value in config.items() if key in RESERVED})
+    axes, card = file.variants or {}, file.card
+    headline = file.headline or {}
     found = []
     for values in itertools.product(*(axis.items() for axis in axes.values())):
         words = [value for value, _ in values]
         name = "-".join([family, *words])
-        shown = {axis: titles.get(word, word.upper()) for axis, word in zip(axes, words)}
-        own = {word: key for word, items in values for key in map(own_setting, items) if key}
+        shown = {axis: card.titles.get(word, word.upper()) for axis, word in zip(axes, words)}
+        own = {word: key for word, items in values for key, _ in map(chosen, items) if key}
+        group = card.placed()  # or transfer, where a chosen option has seen labels of other images
+        if group != "ceiling" and any(chosen(item)[1] for _, items in values for item in items):
+            group = "transfer"
         found.append(
             Variant(
                 name=name,
                 family=family,
-                title=card.get("title", family).format(**shown),
-                group="transfer"
-                if group != "ceiling" and any(saw_labels(i) for _, items in values for i in items)
-                else group,
-                supervised=bool(card.get("supervised", False)),
-                reference=bool(card.get("reference", False)) and name in headline.get("default", [name]),
-                outside_data=bool(card.get("outside_data", False)),
-                cite=str(card.get("cite", "")),
-                overrides=(*config.get("recommend", ()), *(item for _, items in values for item in items)),
+                title=(card.title or family).format(**shown),
+                group=group,
+                supervised=card.supervised,
+                reference=card.reference and name in headline.get("default", [name]),
+                outside_data=card.outside_data,
+                cite=card.cite,
+                overrides=(*file.recommend, *(item for _, items in values for item in items)),
                 own=tuple(own.values()),
                 own_words=tuple(own),
             )
@@ -206,19 +298,17 @@ def _variants_of(family: str, config: Mapping[str, Any]) -> list[Variant]:
     return found
 
 
-def _saw_labels(item: str) -> bool:
-    """Whether ``encoder=vgg19`` names an option whose card says ``outside_labels``."""
+def _chosen(item: str) -> tuple[str | None, bool]:
+    """Of a component such as ``encoder=vgg19``: the setting that is the user's own (``own: weights`` makes it
+    ``encoder.weights``), and whether its card says ``outside_labels``. (None, False) for any other setting.
+    """
     group, _, option = item.partition("=")
-    path = options(group).get(option) if group in groups() else None
-    return path is not None and bool(read_yaml(path).get("card", {}).get("outside_labels"))
-
-
-def _own_setting(item: str) -> str | None:
-    """``generator=file`` -> ``generator.path``, where the option of that group says ``own: path``."""
-    group, _, option = item.partition("=")
-    path = options(group).get(option) if group in groups() else None
-    own = read_yaml(path).get("own") if path else None
-    return f"{group}.{own}" if own else None
+    path = options(group).get(option) if "." not in group and group in groups() else None
+    if path is None:
+        return None, False
+    values = read_yaml(path)
+    own = values.get("own")
+    return (f"{group}.{own}" if own else None), bool(values.get("card", {}).get("outside_labels"))
 
 
 def expand(text: str | Iterable[str], dataset: str) -> list[Variant]:
@@ -252,19 +342,23 @@ def expand(text: str | Iterable[str], dataset: str) -> list[Variant]:
                     f"{' and '.join(map(repr, needed.own_words))} in the pattern"
                 )
             if not names:
-                raise BenchError(f"no method matches {word!r}; 'bench list methods' shows all {len(known)}")
+                shown = f"'bench list methods' shows all {len(known)}{_unusable('method')}"
+                raise BenchError(f"no method matches {word!r}; {shown}")
         else:
+            for one in files("method"):
+                if one.reason is not None and f"{word}-".startswith(f"{one.name}-"):
+                    raw("method", one.name)  # says why, unless another of that name can be used
             hint = did_you_mean(word, [*known, *families])
-            raise BenchError(f"unknown method {word!r}.{hint} 'bench list methods' shows all {len(known)}")
-        for name in names:
-            if name not in known:
-                raise BenchError(f"configs/method/{word}.yaml names {name!r} as a headline, which is no variant of it")
-            chosen[name] = known[name]
+            raise BenchError(
+                f"unknown method {word!r}.{hint} 'bench list methods' shows all {len(known)}{_unusable('method')}"
+            )
+        chosen |= {name: known[name] for name in names}
     if not chosen:
         raise BenchError("no methods given; for example --methods lasium,umtra")
     return list(chosen.values())
 
 
 def references() -> list[Variant]:
-    """The floors and ceilings that every leaderboard shows."""
-    return [variant for variant in variants().values() if variant.reference]
+    """The floors and ceilings that every leaderboard shows: ours, so that no plugin joins requests of others."""
+    ours = {family for family, path in options("method").items() if path.parents[1] == config_folders()[0]}
+    return [variant for variant in variants().values() if variant.reference and variant.family in ours]

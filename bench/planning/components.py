@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Mapping
+import traceback
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from bench.basics.errors import BenchError, did_you_mean
-from bench.planning import catalogue, moved
+from bench.basics.errors import BenchError, Diverged, did_you_mean
+from bench.basics.typed import fitting
+from bench.planning import catalogue, moved, places
 from bench.planning.catalogue import RESERVED
 
 
@@ -25,15 +30,55 @@ def build(node: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
         settings[group] = build(values[group], values)
     target = node.get("_target_")
     cls = resolve(str(target))
-    names = [f.name for f in dataclasses.fields(cls) if f.init] if dataclasses.is_dataclass(cls) else None
-    if names is not None:
-        for key in settings:
+    if isinstance(cls, type) and dataclasses.is_dataclass(cls):
+        names = [f.name for f in dataclasses.fields(cls) if f.init]
+        for key, value in settings.items():
             if key not in names:
                 raise BenchError(f"{target} has no setting {key!r}.{did_you_mean(key, names)}")
+            if value is not None or key not in node.get("uses", ()):
+                check_annotation(cls, key, value)
     try:
         return cls(**settings)
-    except TypeError as error:
-        raise BenchError(f"cannot build {target}: {error}") from error
+    except (BenchError, Diverged):
+        raise
+    except Exception as error:  # classes are other people's, and refuse values in ways of their own
+        raise BenchError(f"cannot build {target}: {_told(error)}") from error
+
+
+def check_annotation(cls: type[Any], key: str, value: Any, where: str = "") -> None:
+    """BenchError unless ``value`` is what the class says of its setting; only plain types are compared."""
+    hint = annotation(cls, key)
+    if hint is None or not _is_plain(hint):
+        return
+    try:
+        fitting(hint, value, where or f"{cls.__module__}.{cls.__qualname__}: {key}")
+    except ValueError as error:
+        raise BenchError(str(error)) from error
+
+
+def accepts_null(target: str, key: str) -> bool:
+    """Whether a class says that a setting of its own may be None."""
+    hint = annotation(resolve(target), key)
+    return hint in (types.NoneType, Any) or types.NoneType in typing.get_args(hint)
+
+
+def annotation(cls: type[Any], key: str) -> Any:
+    """The type of a setting of a dataclass; None where that cannot be known."""
+    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
+        return None
+    if key not in [f.name for f in dataclasses.fields(cls) if f.init]:
+        return None
+    try:
+        return typing.get_type_hints(cls).get(key)
+    except Exception:  # a name that only a type checker knows
+        return None
+
+
+def _is_plain(hint: Any) -> bool:
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union, tuple, list, Sequence):
+        return all(one is ... or _is_plain(one) for one in inner)
+    return hint in (bool, int, float, str, types.NoneType)
 
 
 def resolve(target: str) -> Any:
@@ -45,12 +90,31 @@ def resolve(target: str) -> Any:
             f"_target_ {target!r} is refused: only classes of {', '.join(catalogue.allowed_packages())} and of "
             "packages that register the entry point 'bench.plugins' can be configured"
         )
+    if package in places.BESIDE:
+        places.claim(package)
     try:
-        return getattr(importlib.import_module(module), name)
-    except ImportError as error:
-        raise BenchError(f"_target_ {target!r} cannot be imported: {error}.{moved.hint(error)}") from error
+        found = importlib.import_module(module)
+    # Modules of other people may fail in any way; one that ends the program would end it for all methods.
+    except (Exception, SystemExit) as error:
+        hint = moved.hint(error) if isinstance(error, ImportError) else ""
+        raise BenchError(f"_target_ {target!r} cannot be imported: {_told(error)}.{hint}") from error
+    try:
+        return getattr(found, name)
     except AttributeError as error:
         raise BenchError(f"_target_ {target!r} cannot be found: {error}") from error
+
+
+def _told(error: BaseException) -> str:
+    """An exception in one line, with the place in the code that raised it where that is not this program's."""
+    text = " ".join(str(error).split())
+    said = text if isinstance(error, ImportError | TypeError) and text else f"{type(error).__name__}: {text}"
+    if isinstance(error, SyntaxError):
+        return said
+    frames = [one for one in traceback.extract_tb(error.__traceback__) if not one.filename.startswith("<frozen")]
+    where = frames[-1] if frames else None
+    if where is None or Path(where.filename).is_relative_to(places.ROOT / "bench"):
+        return said
+    return f"{said} ({where.filename}, line {where.lineno})"
 
 
 def component_settings(node: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,18 +139,28 @@ def component_settings(node: Mapping[str, Any], values: Mapping[str, Any]) -> di
 def code_version(target: str) -> int:
     """``VERSION`` of the module of a class: its author raises it when the same settings give another result."""
     resolve(target)
-    return int(getattr(importlib.import_module(target.rpartition(".")[0]), "VERSION", 1))
+    version = getattr(importlib.import_module(target.rpartition(".")[0]), "VERSION", 1)
+    if not isinstance(version, int):
+        raise BenchError(f"VERSION of {target.rpartition('.')[0]} must be a whole number, not {version!r}")
+    return version
 
 
 def used_groups(values: Mapping[str, Any]) -> set[str]:
-    """The groups that the method needs, through those that its components need."""
+    """The groups that the method needs, through those that its components need. BenchError for a circle."""
     found: set[str] = set()
-    waiting = list(values["method"].get("uses", ()))
-    while waiting:
-        group = waiting.pop()
-        if group not in found:
-            found.add(group)
-            waiting += values[group].get("uses", ())
+
+    def add(group: str, users: tuple[str, ...]) -> None:
+        node = values.get(group)
+        if not isinstance(node, Mapping):
+            raise BenchError(f"{users[-1]} uses {group!r}, for which nothing is chosen; choose it in its 'variants'")
+        if group in users:
+            raise BenchError(f"{' uses '.join((*users, group))}: components cannot use each other in a circle")
+        found.add(group)
+        for one in node.get("uses", ()):
+            add(one, (*users, group))
+
+    for group in values["method"].get("uses", ()):
+        add(group, ("method",))
     return found
 
 

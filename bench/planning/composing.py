@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import PurePath
 from typing import Any
 
 from bench.basics.errors import BenchError, did_you_mean
 from bench.planning import catalogue
 from bench.planning.catalogue import RESERVED, Variant
 from bench.planning.components import resolve, used_groups
-from bench.planning.overrides import FLAGS, UNNAMED, Override, as_float, check_finite, check_type
+from bench.planning.naming import check_dataset_name, row_name
+from bench.planning.overrides import FLAGS, UNNAMED, Override, as_float, check_finite, check_type, quoted
 from bench.planning.values import setting
 
 
@@ -108,6 +109,7 @@ def compose(
         as_float(override.key, values, before)
         check_finite(override, values)
     values["shots"] = list(shots)
+    check_dataset_name(dataset, values["dataset"])
     if data_dir is not None and "data_dir" in values["dataset"]:
         values["dataset"]["data_dir"] = data_dir
     for group in sorted(used):
@@ -127,12 +129,12 @@ def compose(
     return RunConfig(
         variant=variant,
         values=values,
-        method_name=_named(variant.name, own, values),
-        title=_named(variant.title, own, values, ", "),
-        dataset_name=_named(
+        method_name=row_name(variant.name, own, values),
+        title=row_name(variant.title, own, values, ", "),
+        dataset_name=row_name(
             str(values["dataset"].get("name") or dataset), [o for o in changed if head[o.key] == "dataset"], values
         ),
-        budget_name=_named(budget, [o for o in changed if head[o.key] == "budget"], values),
+        budget_name=row_name(budget, [o for o in changed if head[o.key] == "budget"], values),
         undeclared=tuple(g for g in sorted({*used, "method"}) if not catalogue.declares(g, values[g]["identity"])),
     )
 
@@ -147,6 +149,9 @@ def dataset_values(name: str, overrides: Sequence[Override], data_dir: Any = Non
             raise BenchError(f"dataset {name!r} has no setting {override.key!r}.{did_you_mean(override.key, known)}")
         check_type(override, values)
     values = _hydra([Override("dataset", f"dataset={name}"), *overrides])
+    for override in overrides:
+        check_finite(override, values)
+    check_dataset_name(name, values["dataset"])
     if data_dir is not None and "data_dir" in values["dataset"]:
         values["dataset"]["data_dir"] = str(data_dir)
     return values
@@ -192,7 +197,10 @@ def _pin(group: str, values: dict[str, Any], variant: Variant) -> None:
         option = str(next((o.value for o in _fixed(variant).values() if o.key == group), ""))
         hint = f"; 'bench weights {option}' says where to get it" if node.get("card", {}).get("published") else ""
         raise BenchError(f"{variant.name} needs {group}.{own} of your own, for example {example}{hint}")
-    digest = resolve(str(node["_target_"])).digest(node[own])
+    told = getattr(resolve(str(node["_target_"])), "digest", None)
+    if told is None:
+        raise BenchError(f"{node['_target_']} needs a static method 'digest', since its YAML says own: {own}")
+    digest = told(node[own])
     if node["sha256"] not in (None, digest):
         raise BenchError(f"{group}.{own}={node[own]} has SHA-256 {digest}, not {group}.sha256={node['sha256']}")
     node["sha256"] = digest
@@ -229,32 +237,45 @@ def _hydra(overrides: Iterable[Override]) -> dict[str, Any]:
 def _hydra_texts(given: tuple[str, ...]) -> dict[str, Any]:
     """Hydra's global state is entered and left here."""
     from hydra import compose as hydra_compose
-    from hydra import initialize_config_module
+    from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
-    from hydra.errors import HydraException
     from omegaconf import OmegaConf, open_dict
-    from omegaconf.errors import OmegaConfBaseException
 
-    texts = list(given)
-    packages = ",".join(f"pkg://{package}.configs" for package in catalogue.plugin_packages())
-    if packages:
-        texts.append(f"hydra.searchpath=[{packages}]")
+    own, *others = catalogue.config_folders()
+    texts = [*given, f"hydra.searchpath=[{','.join(quoted(f'file://{one}') for one in others)}]"]
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_module(config_module="configs", version_base="1.3"):
+        with initialize_config_dir(config_dir=str(own), version_base="1.3"):
             config = hydra_compose(config_name="config", overrides=texts, return_hydra_config=True)
             choices = dict(config.hydra.runtime.choices)
             with open_dict(config):
                 del config.hydra
             container = OmegaConf.to_container(config, resolve=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        first = next(line for line in str(error).splitlines() if line.strip())
+    except BenchError:
+        raise
+    # Libraries read here what other people wrote, and answer it with exceptions of all kinds.
+    except Exception as error:
+        first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise BenchError(f"the configuration cannot be composed: {first}") from error
     assert isinstance(container, dict)
     for group, option in choices.items():
         if group in container and group not in ("dataset", "budget"):  # of a dataset the content counts
+            if not isinstance(container[group], dict):
+                raise BenchError(f"{group} {option!r} is no mapping once it is composed: {container[group]!r}")
             container[group]["identity"] = catalogue.identity(group, option)
+    _refuse_infinite(container)
     return {str(key): value for key, value in container.items()}
+
+
+def _refuse_infinite(value: Any, where: str = "") -> None:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _refuse_infinite(item, f"{where}.{key}" if where else str(key))
+    elif isinstance(value, list):
+        for item in value:
+            _refuse_infinite(item, where)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise BenchError(f"'{where}={value}' is not a finite number")
 
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
@@ -289,16 +310,3 @@ def _check_schema(values: Mapping[str, Any]) -> None:
         OmegaConf.merge(OmegaConf.structured(Schema), {k: v for k, v in values.items() if k in known})
     except OmegaConfBaseException as error:
         raise BenchError(f"the configuration is wrong: {str(error).splitlines()[0]}") from error
-
-
-def _named(name: str, overrides: Sequence[Override], values: Mapping[str, Any], separator: str = ",") -> str:
-    """``lasium-ro-vae-maml,alpha=0.4``: a run with changed settings is another row, and says so in its name."""
-    shown = []
-    for override in overrides:
-        key, value = override.key, setting(values, override.key)
-        head, _, rest = key.partition(".")
-        text = override.value if override.is_group else "null" if value is None else str(value)
-        if isinstance(values.get(head), Mapping) and values[head].get("own") == rest:  # no folders of this machine
-            text = f"{PurePath(text).name}@{values[head]['sha256'][:8]}"
-        shown.append(f"{rest if head in ('method', 'dataset', 'budget') else key}={text}")
-    return separator.join([name, *sorted(shown)])

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from bench.basics.errors import BenchError
-from bench.planning import catalogue
+from bench.planning import catalogue, components
 from bench.planning.values import setting
 
 FLAGS = {
@@ -60,6 +63,8 @@ def parse_overrides(texts: Iterable[str]) -> list[Override]:
     """Check the form of ``key=value`` arguments; the last of several for one key wins."""
     found: dict[str, Override] = {}
     for text in texts:
+        if not text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise BenchError(f"{text!a} is not in UTF-8; rename what it names")
         key, equals, value = text.partition("=")
         key = key.lstrip("+")
         if not equals or not key:
@@ -85,32 +90,98 @@ def sweep(overrides: Sequence[Override]) -> list[list[Override]]:
             raise BenchError(f"{override.text!r}: {override.key} is one value for all runs of a command; give one")
         if not (parsed.is_choice_sweep() or parsed.is_discrete_sweep()):
             raise BenchError(f"{override.text!r} names no values; write them out, as in {override.key}=1,2")
-        choices.append([Override(override.key, f"{override.key}={one}") for one in parsed.sweep_string_iterator()])
+        texts = list(itertools.islice(_swept(parsed), 10 * MOST_COMBINED))
+        choices.append([Override(override.key, f"{override.key}={one}") for one in texts])
         if (count := math.prod(map(len, choices))) > MOST_COMBINED:
-            raise BenchError(f"{override.text!r} makes {count} combinations; at most {MOST_COMBINED} in one command")
+            more = "more than " if len(texts) == 10 * MOST_COMBINED else ""
+            raise BenchError(
+                f"{override.text!r} makes {more}{count} combinations; at most {MOST_COMBINED} in one command"
+            )
+        if not count:
+            raise BenchError(f"{override.text!r} names no values; write them out, as in {override.key}=1,2")
     return [list(chosen) for chosen in itertools.product(*choices)]
 
 
-def check_type(override: Override, values: Mapping[str, Any]) -> None:
-    """A value must have the type of the default it replaces; a default of null accepts anything."""
-    default = setting(values, override.key)
-    if default is None:
+def _swept(parsed: Any) -> Iterator[str]:
+    """The values of a sweep as texts. A range is counted in decimals: 0.1 and two steps of 0.1 are 0.3."""
+    value = parsed.value()
+    bounds = [getattr(value, name, None) for name in ("start", "stop", "step")]
+    if not (parsed.is_range_sweep() and any(isinstance(one, float) for one in bounds)) or value.shuffle:
+        yield from parsed.sweep_string_iterator()
         return
-    given = _parsed(override)
-    kinds: tuple[tuple[type, ...], str]
-    if isinstance(default, bool):
-        kinds = (bool,), "true or false"
-    elif isinstance(default, int):
-        # 1.0 is not accepted for an integer: it would be another key for the same run.
-        kinds = (int,), "an integer"
-    elif isinstance(default, float):
-        kinds = (int, float), "a number"
-    elif isinstance(default, str):
-        kinds = (str,), "a word"
-    else:
-        kinds = (type(default),), f"a {type(default).__name__}"
-    if (isinstance(given, bool) and not isinstance(default, bool)) or not isinstance(given, (*kinds[0], type(None))):
-        raise BenchError(f"{override.text!r}: {override.key} takes {kinds[1]} (default {default!r}), not {given!r}")
+    start, stop, step = (Decimal(repr(one)) for one in bounds)
+    if not step or not all(one.is_finite() for one in (start, stop, step)):
+        return
+    for count in itertools.count():
+        at = start + count * step
+        if not (at < stop if step > 0 else at > stop):
+            return
+        yield str(float(at))
+
+
+def values_of(override: Override) -> list[str]:
+    """Each of several values: ``key=1,2``, ``key=[1,2]``, ``key=range(1,3)``."""
+    if not _hydra_override(override).is_sweep_override():
+        return [part.strip() for part in override.value.strip("[]").split(",") if part.strip()]
+    return [one.value for (one,) in sweep([override])]
+
+
+def check_type(override: Override, values: Mapping[str, Any]) -> None:
+    """A value must have the type of the default it replaces, and of what the class says where the default is null.
+
+    Null is a value only where it is the default, or where the class says so.
+    """
+    default, given = setting(values, override.key), _parsed(override)
+    if default is None:
+        if given is not None:
+            _check_annotation(override, values, given)
+        return
+    key, text, wanted = override.key, override.text[:200], f"{_kind(default)} (default {default!r})"
+    if given is None:
+        head, _, rest = key.partition(".")
+        target = setting(values, f"{head}._target_")
+        if target is None or not components.accepts_null(str(target), rest):
+            raise BenchError(f"{text!r}: {key} takes {wanted}, not null")
+        return
+    if not _like(default, given):
+        raise BenchError(f"{text!r}: {key} takes {wanted}, not {_shown(given)}")
+    for one in given if isinstance(default, list) and default else ():
+        if not _like(default[0], one):
+            wanted = f"a list, each of {_kind(default[0])} (default {default!r})"
+            raise BenchError(f"{text!r}: {key} takes {wanted}, not {_shown(one)}")
+
+
+def _shown(value: Any) -> str:
+    whole = repr(value)
+    return whole if len(whole) <= 60 else f"{whole[:19]}…, which is too large"
+
+
+def _like(default: Any, given: Any) -> bool:
+    if isinstance(given, bool) or isinstance(default, bool):
+        return isinstance(given, bool) and isinstance(default, bool)
+    if isinstance(default, float):
+        # A whole number of 400 digits is none that a computation could take.
+        return isinstance(given, float) or (isinstance(given, int) and abs(given) < 2**1000)
+    # 1.0 is not accepted for an integer: it would be another key for the same run.
+    return isinstance(given, type(default)) and not (isinstance(given, int) and abs(given) >= 2**63)
+
+
+def _kind(default: Any) -> str:
+    kinds = {bool: "true or false", int: "an integer", float: "a number", str: "a word", list: "a list"}
+    return kinds.get(type(default), f"a {type(default).__name__}")
+
+
+def _check_annotation(override: Override, values: Mapping[str, Any], given: Any) -> None:
+    """Of a setting whose default is null: what the class says."""
+    head, _, rest = override.key.partition(".")
+    if (target := setting(values, f"{head}._target_")) is None:
+        return
+    try:
+        components.check_annotation(components.resolve(str(target)), rest, given, override.key)
+    except BenchError as error:
+        name = f"; write {override.key}={quoted(str(given))} for a name"
+        hint = name if "a text" in str(error) and isinstance(given, int | float) else ""
+        raise BenchError(f"{override.text!r}: {error}{hint}") from error
 
 
 def check_values(key: str, values: Sequence[str], default: Any) -> None:
@@ -145,6 +216,16 @@ def as_float(key: str, values: dict[str, Any], defaults: Mapping[str, Any]) -> N
         node[last] = [float(one) if isinstance(one, int) else one for one in value]
 
 
+def quoted(text: str) -> str:
+    """Any text in the grammar of Hydra's overrides, where a backslash counts as such except before a quote."""
+    return "'" + re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text) + "'"
+
+
+def setting_text(key: str, text: str) -> str:
+    """``key=text`` as Hydra reads it, with quotes only where it needs them."""
+    return f"{key}={text if re.fullmatch(r'[A-Za-z0-9_./@:~-]+', text) else quoted(text)}"
+
+
 def _parsed(override: Override) -> Any:
     return _hydra_override(override).value()
 
@@ -155,7 +236,9 @@ def _hydra_override(override: Override) -> Any:
 
     try:
         return OverridesParser.create().parse_override(override.text)
-    except HydraException as error:
+    except Exception as error:  # HydraException, and ValueError for an integer of 5000 digits
+        example = shlex.quote(f"{override.key}={quoted(override.value)}")
+        mend = f", as in {example}" if isinstance(error, HydraException) and "\n" not in override.text else ""
         raise BenchError(
-            f"{override.text!r} cannot be read: put quotes round a value with special characters"
+            f"{override.text[:200]!r} cannot be read: put quotes round a value with special characters{mend[:300]}"
         ) from error

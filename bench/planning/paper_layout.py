@@ -21,14 +21,16 @@ A cell joins what its row and its column say. A row with ``each`` stands for one
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 import yaml
 
 from bench.basics.errors import BenchError, did_you_mean
+from bench.basics.typed import typed
 from bench.planning import catalogue
 from bench.planning.values import plain, same, setting
 
@@ -197,6 +199,9 @@ class PaperLayout:
             raise BenchError(
                 f"configs/experiment/{self.experiment}.yaml: row {row.title!r} needs a word {error} for {column.method}"
             ) from error
+        except (ValueError, IndexError, AttributeError) as error:
+            told = f"method {row.method or column.method} of row {row.title!r}: {error}"
+            raise BenchError(f"configs/experiment/{self.experiment}.yaml: {told}") from error
         only = self.shots[0] if len(self.shots) == 1 else None
         overrides = (*column.overrides, *row.overrides)
         return Cell(
@@ -204,15 +209,27 @@ class PaperLayout:
             column=column,
             methods=methods,
             overrides=overrides,
-            settings={key: yaml.safe_load(value) for key, _, value in (text.partition("=") for text in overrides)},
+            settings={key: _read(value) for key, _, value in (text.partition("=") for text in overrides)},
             shot=column.shot or row.shot or only,
             published={**self.published, **column.published, **row.published},
         )
 
 
+def _read(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:
+        raise BenchError(
+            f"the value {text!r} in a paper layout cannot be read: {' '.join(str(error).split())}"
+        ) from error
+
+
 def paper_layouts() -> list[PaperLayout]:
-    """Of every experiment that has one."""
-    found = (paper_layout(name) for name in catalogue.options("experiment"))
+    """Of every experiment that has one; one with a mistake is left out, as ``bench list plugins`` says."""
+    found = []
+    for name in catalogue.options("experiment"):
+        with contextlib.suppress(BenchError):
+            found.append(paper_layout(name))
     return [one for one in found if one is not None]
 
 
@@ -235,10 +252,11 @@ def paper_layout(name: str) -> PaperLayout | None:
         return None
     where = f"configs/experiment/{name}.yaml"
     given = dict(_mapping(values[written], where))
-    columns = [_line(one, where) for one in given.pop("columns", None) or ({"title": ""},)]
-    lines = [_line(one, where) for one in given.pop("rows", ())]
-    measures = [_made(Measure, one, where) for one in given.pop("measures", ())]
+    columns = [_line(one, where) for one in _list(given.pop("columns", None) or [{"title": ""}], where)]
+    lines = [_line(one, where) for one in _list(given.pop("rows", []), where)]
+    measures = [_made(Measure, _mapping(one, where), where) for one in _list(given.pop("measures", []), where)]
     figure = given.pop("figure", None)
+    _check({key: given[key] for key in _Head.__dataclass_fields__ if key in given}, _Head, where)
     found: PaperLayout = _made(
         PaperLayout,
         {
@@ -254,7 +272,7 @@ def paper_layout(name: str) -> PaperLayout | None:
             "columns": tuple(columns),
             "lines": tuple(lines),
             "measures": tuple(measures),
-            "figure": None if figure is None else _made(Figure, figure, where),
+            "figure": None if figure is None else _made(Figure, _mapping(figure, where), where),
         },
         where,
     )
@@ -275,17 +293,18 @@ def paper_layout(name: str) -> PaperLayout | None:
 
 def _line(value: Any, where: str) -> Line:
     given = dict(_mapping(value, where))
-    methods = given.pop("method", ())
+    methods = given.pop("method", [])
     each = given.pop("each", None)
     if each is not None:
-        each = _made(Each, {**_mapping(each, where), "values": tuple(each.get("values", ()))}, where)
+        told = _mapping(each, where)
+        each = _made(Each, {**told, "values": tuple(_list(told.get("values", []), where))}, where)
     line: Line = _made(
         Line,
         {
             **given,
             "title": str(given.get("title", "")),
-            "method": (methods,) if isinstance(methods, str) else tuple(methods),
-            "overrides": tuple(given.get("overrides", ())),
+            "method": (methods,) if isinstance(methods, str) else tuple(_list(methods, where)),
+            "overrides": tuple(_list(given.get("overrides", []), where)),
             "each": each,
         },
         where,
@@ -299,6 +318,29 @@ def _mapping(value: Any, where: str) -> Mapping[str, Any]:
     return value
 
 
+def _list(value: Any, where: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise BenchError(f"{where}: expected a list, not {value!r}")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """What a layout says beside its lines, as its YAML has it."""
+
+    corner: str = ""
+    caption: tuple[str, ...] = ()
+    published: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _check(values: Mapping[str, Any], kind: type[Any], where: str) -> None:
+    """BenchError where a value is not of the type that ``kind`` says; parts that are made already are."""
+    try:
+        typed(kind, {key: value for key, value in values.items() if not is_dataclass(value)}, ignore_unknown=True)
+    except ValueError as error:
+        raise BenchError(f"{where}: a {kind.__name__.lower().lstrip('_')} of a paper layout: {error}") from error
+
+
 def _made(kind: type[Any], values: Mapping[str, Any], where: str) -> Any:
     known: Sequence[str] = [one.name for one in fields(kind)]
     for key in values:
@@ -306,6 +348,9 @@ def _made(kind: type[Any], values: Mapping[str, Any], where: str) -> Any:
             hint = did_you_mean(key, known)
             raise BenchError(f"{where}: a {kind.__name__.lower()} of a paper layout has no {key!r}.{hint}")
     try:
-        return kind(**values)
+        made = kind(**values)
     except TypeError as error:
         raise BenchError(f"{where}: a {kind.__name__.lower()} of a paper layout is incomplete: {error}") from error
+    if kind is not PaperLayout:  # whose parts have been checked
+        _check(values, kind, where)
+    return made

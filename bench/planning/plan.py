@@ -128,7 +128,7 @@ def _experiment_rows(
     each = found.each if found is not None else None
     values: list[Any] = list(each.values) if each is not None else []
     if each is not None and (asked := next((o for o in user if o.key == each.setting), None)) is not None:
-        values = [part.strip() for part in asked.value.strip("[]").split(",") if part.strip()]
+        values = list(overrides.values_of(asked))
         if not values:
             raise BenchError(f"{asked.text!r} gives no value; for example {each.setting}={each.values[0]}")
         overrides.check_values(each.setting, values, each.values[0])

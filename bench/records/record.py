@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -122,6 +123,7 @@ def record_from(value: Any) -> RunRecord:
     """The record in a JSON document. ValueError says what is wrong with it."""
     if not isinstance(value, Mapping):
         raise ValueError("it is no mapping")
+    json.dumps(value, ensure_ascii=False).encode()  # a ValueError for half a surrogate pair, which is no text
     version = value.get("schema_version")
     if version not in (UNSEALED, SCHEMA_VERSION) or isinstance(version, bool):
         raise ValueError(f"it has schema version {version}, this program reads {UNSEALED} and {SCHEMA_VERSION}")
@@ -143,7 +145,7 @@ def _fault(record: RunRecord) -> str | None:
         return "it is done, but has no evaluation"
     if record.done and record.schema_version != UNSEALED and not record.scores:
         return "it is done, but does not say what its scores are"
-    if record.seed < 0:
+    if not 0 <= record.seed < 2**63:
         return f"seed is {record.seed}"
     for one in record.evaluations:
         if not (0 <= one.accuracy <= 1 and one.ci95 >= 0 and one.seconds >= 0):

@@ -8,6 +8,7 @@ import pandas as pd
 
 from bench.leaderboard.loading import Frames
 from bench.leaderboard.table import Leaderboard, Row, Score, Table
+from bench.reporting.foreign import visible
 
 SCORE_FIELDS = (
     *("table", "dataset", "dataset_hash", "split", "way", "shot", "query", "manifest", "tasks"),
@@ -28,6 +29,7 @@ SCORE_FIELDS = (
 DIGITS = "%.10g"
 """What further digits say depends on the machine and on the versions of its libraries."""
 DECIMALS = 12
+_FORMULAS = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 RUN_FIELDS = ("dataset", "method", "budget", "variant", "seed", "status", "reason", "folder")
 
 
@@ -39,22 +41,36 @@ def scores(leaderboard: Leaderboard) -> str:
         for row in table.rows
         for shot, score in row.scores.items()
     ]
-    return _text(pd.DataFrame(lines, columns=list(SCORE_FIELDS)))
+    return from_frame(pd.DataFrame(lines, columns=list(SCORE_FIELDS)))
 
 
 def runs(frames: Frames) -> str:
     """One line per run of any status, with its reason."""
     ordered = frames.runs.sort_values(["dataset", "method", "budget", "variant", "seed", "folder"], kind="stable")
-    return _text(ordered[list(RUN_FIELDS)])
+    return from_frame(ordered[list(RUN_FIELDS)])
 
 
-def without_noise(difference: float) -> float:
+def without_noise(difference: float | None) -> float | None:
     """A difference near 0 has its first digits from the last ones of what it is between."""
-    return round(difference, DECIMALS)
+    return None if difference is None else round(difference, DECIMALS)
 
 
-def _text(frame: pd.DataFrame) -> str:
-    return str(frame.to_csv(index=False, float_format=DIGITS, lineterminator="\n"))
+def from_frame(frame: pd.DataFrame, digits: str | None = DIGITS) -> str:
+    """A table as CSV. Texts that a spreadsheet would take for formulas begin with an apostrophe."""
+    shown = {
+        name: pd.Series([_cell(value) for value in column], dtype=column.dtype, index=column.index)
+        if pd.api.types.is_object_dtype(column.dtype) or pd.api.types.is_string_dtype(column.dtype)
+        else column
+        for name, column in frame.items()
+    }
+    return str(pd.DataFrame(shown).to_csv(index=False, float_format=digits, lineterminator="\n"))
+
+
+def _cell(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    shown = visible(value)
+    return f"'{shown}" if shown.lstrip()[:1] in _FORMULAS or shown.startswith(("\t", "\n")) else shown
 
 
 def _line(table: Table, row: Row, shot: int, score: Score) -> dict[str, Any]:

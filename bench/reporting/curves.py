@@ -11,7 +11,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from bench.basics.files import check_regular
 from bench.leaderboard.loading import Frames
+from bench.looking.arrays import check_own_file
 
 BINS = 100
 """Points of a curve: means over equal stretches of steps."""
@@ -33,11 +35,13 @@ def learning_curves(frames: Frames, runs: Iterable[int]) -> tuple[Curves, tuple[
     shown = frames.finished[frames.finished["run"].isin(set(runs))]
     for run, path, folder, artifacts in zip(*(shown[name] for name in ("run", "path", "folder", "artifacts"))):
         file = Path(path) / "train.parquet"
-        if not file.exists():
+        if not file.exists() and not file.is_symlink():
             continue
         try:
+            check_own_file(file)
+            check_regular(file)
             found[int(run)] = _read(file, set(artifacts))
-        except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        except (OSError, ValueError, KeyError, TypeError, MemoryError, pa.ArrowException) as error:
             reason = " ".join(str(error).split())[:120]
             problems.append(f"{folder}/train.parquet is damaged ({reason}); its learning curve is left out")
     return found, tuple(problems)

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.basics.errors import BenchError
 from bench.leaderboard.columns import DASH
-from bench.looking.inspection.records import Inspection, Space, inspection_files, read_inspection
+from bench.looking.inspection.records import Inspection, Space, read_inspections
+from bench.reporting.csv import from_frame
 
 HEADING = "Synthetic tasks of the methods"
 REAL = "True classes (with labels)"
@@ -42,14 +42,7 @@ class Section:
 
 def load(outs: Path | Sequence[Path]) -> tuple[list[Inspection], list[str]]:
     """Every inspection below the folders, and a sentence for each damaged file."""
-    found, problems = [], []
-    for out in [outs] if isinstance(outs, Path) else outs:
-        for path in inspection_files(out):
-            try:
-                found.append(read_inspection(path))
-            except BenchError as error:
-                problems.append(str(error).replace(f"{out}/", ""))
-    return found, problems
+    return read_inspections(outs)
 
 
 def sections(inspections: Sequence[Inspection]) -> tuple[Section, ...]:
@@ -68,7 +61,7 @@ def sections(inspections: Sequence[Inspection]) -> tuple[Section, ...]:
 def csv(inspections: Sequence[Inspection]) -> str:
     """One line per inspection at full precision; shares are fractions."""
     frame = pd.json_normalize([asdict(one) for one in _ordered(inspections)], sep="_")
-    return str(frame.to_csv(index=False, lineterminator="\n"))
+    return from_frame(frame, digits=None)
 
 
 def _ordered(inspections: Sequence[Inspection]) -> list[Inspection]:

@@ -137,11 +137,13 @@ def notes(table: Table) -> list[str]:
     if any(row.outside_data for row in table.rows):
         names = ", ".join(row.label for row in table.rows if row.outside_data)
         found.append(f"Trained in part on images from outside the dataset: {names}.")
-    return found
+    if any(one.tasks == 1 for one in table.manifests.values()):
+        found.append("A single task has no spread: there is no interval and no test where only one was answered.")
+    return [*found, *table.left_out]
 
 
 def accounted(leaderboard: Leaderboard) -> str:
-    """One sentence on runs that are in no table."""
+    """One sentence on runs that are in no table: what is not in one is unfinished, with a reason, or damaged."""
     rest, damaged = len(leaderboard.unfinished), len(leaderboard.problems)
     if not rest and not damaged:
         return "Every run below the folder is finished and in a table."

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from bench.leaderboard.table import Leaderboard
+from bench.reporting.foreign import one_line
 from bench.reporting.inspections import Section
 from bench.reporting.rendering import environment, view
 
@@ -29,9 +30,14 @@ def markdown(
 
 
 def escape(text: str) -> str:
-    """Text that Markdown shows as it is, also inside a table cell."""
-    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_\[\]|~])", r"\\\1", text)
+    """Text that Markdown shows as it is, also inside a table cell and where it begins a line."""
+    text = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = re.sub(r"([\\`*_\[\]|~$])", r"\\\1", text)
+    return re.sub(r"^(\d*)(.)", r"\1\\\2", text) if _STARTS.match(text) else text
+
+
+_STARTS = re.compile(r"#{1,6}( |$)|[+-]( |$)|\d{1,9}[.)]( |$)|[=-]{2,}\s*$")
+"""Headings, lists and rules, which Markdown finds at the beginning of a line."""
 
 
 def fence(lines: Sequence[str]) -> str:

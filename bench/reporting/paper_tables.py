@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from bench.leaderboard.columns import DASH, NOT_RUN, percent, points
+from bench.leaderboard.columns import DASH, NOT_RUN, interval, percent, points
 from bench.leaderboard.paper_tables import FilledLayout, PaperCell, PaperTable, row_headings
 from bench.planning.paper_layout import Measure
 from bench.reporting import latex, markdown
-from bench.reporting.csv import DIGITS, without_noise
+from bench.reporting.csv import from_frame, without_noise
 from bench.reporting.layout import Cell
 from bench.reporting.rendering import environment
 
@@ -100,7 +100,7 @@ def to_csv(filled: FilledLayout) -> str:
             if measure.published:
                 line[f"published_{measure.published}"] = cell.facts.get(measure.published)
     frame = pd.DataFrame(lines).convert_dtypes()
-    return str(frame.to_csv(index=False, float_format=DIGITS, lineterminator="\n"))
+    return from_frame(frame)
 
 
 def _line(cell: PaperCell, table: int, training: Sequence[str], comparable: bool) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def _line(cell: PaperCell, table: int, training: Sequence[str], comparable: bool
         "total_ci95": None if found is None else found.total_ci95,
         "published_accuracy": None if number is None else number.accuracy,
         "published_ci95": None if number is None else number.ci95,
-        "difference": without_noise(cell.difference) if comparable and cell.difference is not None else None,
+        "difference": without_noise(cell.difference) if comparable else None,
     }
 
 
@@ -171,7 +171,9 @@ def _notes(table: PaperTable) -> list[str]:
     found.append(f"{sum(counts)} cells: {counts[0]} done, {counts[1]} not finished, {counts[2]} not run.")
     if sum(len(rows) for _, rows in row_headings(table)) < len(table.rows):
         found.append("Rows of which nothing was run are left out here; the first table has all.")
-    return found
+    if any(answer.tasks is not None and answer.tasks.tasks == 1 for answer in done):
+        found.append("A single task has no spread, so there is no interval where only one was answered.")
+    return [*found, *dict.fromkeys(sentence for cell in table.cells for sentence in cell.left_out)]
 
 
 def _facts(table: PaperTable) -> list[tuple[str, str]]:
@@ -198,12 +200,12 @@ def _ours(cell: PaperCell, marks: Mapping[str, int]) -> str:
     if cell.answer is None:
         return NOT_RUN
     found = cell.answer.estimate
-    return (DASH if found is None else f"{percent(found.mean)} ± {percent(found.task_ci95)}") + told
+    return (DASH if found is None else f"{percent(found.mean)} {interval(found.task_ci95)}") + told
 
 
 def _total(cell: PaperCell) -> str:
     found = cell.answer.estimate if cell.answer is not None else None
-    return "" if found is None or found.total_ci95 is None else f"± {percent(found.total_ci95)}"
+    return "" if found is None or found.total_ci95 is None else interval(found.total_ci95)
 
 
 def _seeds(cell: PaperCell) -> str:
@@ -214,8 +216,8 @@ def _seeds(cell: PaperCell) -> str:
 def _published(cell: PaperCell) -> str:
     if cell.printed is None:
         return DASH if cell.facts else ""  # the paper prints a dash
-    interval = "" if cell.printed.ci95 is None else f" ± {percent(cell.printed.ci95)}"
-    return f"{percent(cell.printed.accuracy)}{interval}"
+    printed = "" if cell.printed.ci95 is None else f" {interval(cell.printed.ci95)}"
+    return f"{percent(cell.printed.accuracy)}{printed}"
 
 
 def _difference(cell: PaperCell) -> str:

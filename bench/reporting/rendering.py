@@ -9,6 +9,7 @@ import jinja2
 
 from bench.leaderboard.table import Leaderboard
 from bench.reporting import layout
+from bench.reporting.foreign import visible
 
 
 def environment(autoescape: bool, **syntax: str) -> jinja2.Environment:
@@ -20,8 +21,13 @@ def environment(autoescape: bool, **syntax: str) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        finalize=_shown,
         **syntax,  # type: ignore[arg-type]
     )
+
+
+def _shown(value: Any) -> Any:
+    return visible(value) if type(value) is str else value
 
 
 def view(leaderboard: Leaderboard, compact: bool = False, commands: Sequence[Sequence[str]] = ()) -> dict[str, Any]:

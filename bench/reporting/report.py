@@ -23,6 +23,7 @@ from bench.reporting import paper_tables as experiments
 from bench.reporting.html import html
 from bench.reporting.latex import latex
 from bench.reporting.markdown import markdown
+from bench.reporting.report_records import damaged, kept
 
 FORMATS = ("md", "html", "tex", "csv", "png")
 
@@ -33,6 +34,7 @@ def write_report(
     formats: Collection[str] = FORMATS,
     experiment: str | None = None,
     records: bool = False,
+    warn: Callable[[Sequence[str]], None] = lambda _: None,
 ) -> list[Path]:
     """Write the leaderboard of all runs below ``outs`` to the folder ``reports``; returns the files.
 
@@ -40,16 +42,27 @@ def write_report(
     ``inspections.csv`` where something was inspected and, for ``png``, ``figures/``; beside them the same for every
     experiment of which there are runs, under its name and in the layout of its paper. ``experiment``: only that
     one, on whatever dataset it was run. ``records``: also write ``records/`` (see
-    :mod:`bench.reporting.report_records`), and make the report from these records and nothing else.
+    :mod:`bench.reporting.report_records`), and make the report from these records and nothing else. ``warn`` is told
+    what was damaged, which the report says too.
     Raises BenchError for an unknown format, where no run is finished, and where the folder cannot be written to.
     """
     _check(formats)
     if records:
-        from bench.reporting.report_records import kept
-
         with kept(outs, reports / "records", experiment) as folder:
-            return [*write_report(folder, reports, formats, experiment), reports / "records"]
+            return [*_write_report(folder, reports, formats, experiment, warn), reports / "records"]
+    return _write_report(outs, reports, formats, experiment, warn)
+
+
+def _write_report(
+    outs: Path | Sequence[Path],
+    reports: Path,
+    formats: Collection[str],
+    experiment: str | None,
+    warn: Callable[[Sequence[str]], None],
+) -> list[Path]:
     frames = loading.load(outs)
+    told = [one for out in ([outs] if isinstance(outs, Path) else outs) for one in damaged(out)]
+    frames = replace(frames, problems=tuple(dict.fromkeys((*told, *frames.problems))))
     if experiment is not None:
         name = experiment.removeprefix("experiment/")
         found = paper_layout(name)
@@ -58,16 +71,18 @@ def write_report(
         filled = fill(found, frames, everywhere=True)
         if filled is None:
             raise BenchError(f"no run of experiment {name!r} among these; make some with bench run --experiment {name}")
-        return write_paper_tables(filled, reports, formats)
+        warn(frames.problems)
+        return write_paper_tables(replace(filled, problems=frames.problems + filled.problems), reports, formats)
     inspected, problems = inspections.load(outs)
     leaderboard = build(frames)
     examples: Mapping[str, Example] = {}
     if {"html", "png"} & set(formats):
         from bench.reporting import task_figures
 
-        examples, damaged = task_figures.load(outs)
-        problems += damaged
-    leaderboard = replace(leaderboard, problems=(*leaderboard.problems, *problems))
+        examples, torn = task_figures.load(outs)
+        problems += torn
+    leaderboard = replace(leaderboard, problems=tuple(dict.fromkeys((*leaderboard.problems, *problems))))
+    warn(leaderboard.problems)
     written = write(frames, leaderboard, reports, formats, inspected, examples)
     for one in paper_layouts():
         filled = fill(one, frames)

@@ -7,6 +7,7 @@
     samples.npy       as many images as a figure of an experiment shows, for runs that are in one
     inspect.json      where ``bench inspect`` measured this run
     synthetic.npy     a synthetic task of its sampler
+<reports>/records/damaged.json   what could not be kept, in sentences; where there is such a thing
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ import pyarrow.parquet as pq
 
 from bench.basics.errors import BenchError
 from bench.basics.files import read_json, replacing_folder, write_json
+from bench.basics.typed import fitting
 from bench.leaderboard import loading
 from bench.leaderboard.loading import Frames
 from bench.leaderboard.paper_tables import FilledLayout, PaperCell, fill
+from bench.looking.arrays import read_images
 from bench.looking.inspection.example import EARLIER_FILE as EARLIER_EXAMPLE
 from bench.looking.inspection.example import FILE as EXAMPLE
 from bench.looking.inspection.example import file_of as example_of
@@ -34,8 +37,10 @@ from bench.looking.inspection.records import FILE as INSPECTION
 from bench.looking.inspection.records import inspection_files, read_inspection
 from bench.planning.paper_layout import paper_layout, paper_layouts
 from bench.records.scores import seal_folder
+from bench.records.seal import check_seal, sealed
 
-KEPT = ("run.json", "tasks.parquet", "train.parquet", "samples.npy", INSPECTION, EXAMPLE, EARLIER_EXAMPLE)
+DAMAGED = "damaged.json"
+KEPT = ("run.json", "tasks.parquet", "train.parquet", "samples.npy", INSPECTION, EXAMPLE, EARLIER_EXAMPLE, DAMAGED)
 
 RESULTS = ("failed", "diverged", "out-of-memory")
 """How a run may end that says something of the method. What was interrupted says nothing."""
@@ -55,7 +60,8 @@ def kept(outs: Path | Sequence[Path], folder: Path, experiment: str | None = Non
 
     Runs that ended for a reason of their own (see RESULTS) come along: that no anchors are accepted is a result.
 
-    Yields the folder where they lie for now; they replace the old ``folder`` when the block succeeds. Raises BenchError
+    Yields the folder where they lie for now; they replace the old ``folder``, in one step, when the block succeeds.
+    What is damaged is not among them, but in a list of sentences, see :func:`damaged`. Raises BenchError
     where no run is finished, and where ``folder`` holds the runs themselves or files that are no such records.
     """
     outs = [outs] if isinstance(outs, Path) else list(outs)
@@ -63,12 +69,32 @@ def kept(outs: Path | Sequence[Path], folder: Path, experiment: str | None = Non
     frames = loading.load(outs)
     runs = _chosen(frames, experiment)
     pictures = _pictures(frames)
+    problems = list(frames.problems)
     with replacing_folder(folder) as temporary:
         for run, place, path in zip(*(runs[name] for name in ("run", "folder", "path"))):
-            _keep_run(Path(path), temporary / place, pictures.get(int(run), 0))
+            problems += _keep_run(Path(path), temporary / place, pictures.get(int(run), 0))
         for out in outs if experiment is None else ():
-            _keep_inspections(out, temporary)
+            problems += _keep_inspections(out, temporary)
+        problems += [one for out in outs for one in damaged(out)]
+        if problems:
+            write_json(temporary / DAMAGED, sealed({"damaged": _plain(list(dict.fromkeys(problems)))}))
         yield temporary
+
+
+def damaged(folder: Path) -> list[str]:
+    """What was damaged where the records in ``folder`` were taken from: a report from them must say so too."""
+    path = folder / DAMAGED
+    if not path.exists():
+        return []
+    try:
+        document = read_json(path, "write the records anew")
+        check_seal(document)
+        found: list[str] = fitting(list[str], document["damaged"], "damaged")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return [f"{DAMAGED} is damaged ({error}); write the records anew"]
+    except BenchError as error:
+        return [str(error).replace(f"{folder}/", "")]
+    return found
 
 
 def _check_place(outs: Sequence[Path], folder: Path) -> None:
@@ -122,25 +148,42 @@ def _pictures(frames: Frames) -> dict[int, int]:
     return found
 
 
-def _keep_run(source: Path, target: Path, pictures: int) -> None:
+def _keep_run(source: Path, target: Path, pictures: int) -> list[str]:
+    """A sentence for each file that is none of the run's own: what a link leads to is not for others to see."""
     target.mkdir(parents=True)
     seal_folder(source, target, without_folders)
-    for name in ("tasks.parquet", "train.parquet"):
-        if (source / name).exists():
-            _compress(source / name, target / name)
-    if pictures and (source / "samples.npy").exists():
-        _keep_samples(source / "samples.npy", target / "samples.npy", pictures)
+    found = []
+    for name in ("tasks.parquet", "train.parquet", *(["samples.npy"] if pictures else [])):
+        path = source / name
+        if path.is_symlink():
+            found.append(_link("/".join(path.parts[-4:])))
+        elif path.is_file():
+            _compress(path, target / name) if name != "samples.npy" else _keep_samples(path, target / name, pictures)
+    return found
 
 
-def _keep_inspections(out: Path, target: Path) -> None:
+def _keep_inspections(out: Path, target: Path) -> list[str]:
+    """A sentence for each that is damaged."""
+    found = []
     for path in inspection_files(out):
+        folder = path.relative_to(out).parent
         try:
             read_inspection(path)
-        except BenchError:  # told where the runs are; there is nothing in it to show
+        except BenchError as error:
+            found.append(str(error).replace(f"{out}/", ""))
             continue
-        write_json(target / path.relative_to(out), without_folders(read_json(path)))
-        if (example := example_of(path.parent)) is not None:
-            shutil.copyfile(example, target / path.relative_to(out).parent / EXAMPLE)
+        document = without_folders(read_json(path))
+        write_json(target / folder / INSPECTION, sealed(document) if "seal" in document else document)
+        example = example_of(path.parent)
+        if example is not None and example.is_symlink():
+            found.append(_link(f"{folder.as_posix()}/{example.name}"))
+        elif example is not None and example.is_file():
+            shutil.copyfile(example, target / folder / EXAMPLE, follow_symlinks=False)
+    return found
+
+
+def _link(place: str) -> str:
+    return f"{place} is damaged (it is a link, not a file); it is left out"
 
 
 def _compress(source: Path, target: Path) -> None:
@@ -166,8 +209,8 @@ def _compress(source: Path, target: Path) -> None:
 
 def _keep_samples(source: Path, target: Path, count: int) -> None:
     try:
-        images = np.load(source, allow_pickle=False)[:count]
-    except (OSError, ValueError, EOFError, IndexError):
+        images = read_images(source, 4, "")[:count]
+    except BenchError:
         shutil.copyfile(source, target)
     else:
         np.save(target, images)

@@ -14,8 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from bench.basics.errors import BenchError
 from bench.leaderboard.paper_tables import PaperCell, PaperTable
 from bench.leaderboard.statistics import Estimate
+from bench.looking.arrays import read_images
 from bench.planning.paper_layout import Figure as Sketch
 from bench.planning.values import plain
 from bench.reporting.figures import DPI, GREY, house_style, png
@@ -52,12 +54,9 @@ def _samples(points: list[PaperCell], count: int) -> tuple[dict[float, Pictures]
         if cell.samples is None:
             continue
         try:
-            images = np.load(cell.samples, allow_pickle=False)
-            if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
-                raise ValueError(f"uint8 images [n, 1 or 3, H, W] expected, not {images.dtype} {images.shape}")
-        except (OSError, ValueError, EOFError) as error:
-            folder = "/".join(cell.samples.parts[-4:])
-            problems.append(f"{folder} is damaged ({' '.join(str(error).split())[:120]}); its images are left out")
+            images = read_images(cell.samples, 4, "its images are left out")
+        except BenchError as error:
+            problems.append(str(error).replace(str(cell.samples), "/".join(cell.samples.parts[-4:])))
             continue
         whole = np.moveaxis(images[:count], 1, -1)
         found[float(cell.cell.row.value)] = whole[..., 0] if whole.shape[-1] == 1 else whole
@@ -78,9 +77,12 @@ def _draw(table: PaperTable, sketch: Sketch, points: list[PaperCell], pictures: 
         found = row[0].answer.estimate if row[0].answer is not None else None
         if row[0].cell.row.baseline and found is not None:
             of_all = found.total_ci95 is not None
-            name = f"{row[0].cell.row.title.lower()}, 95 % over tasks{' and seeds' if of_all else ''}"
-            keys[name] = axis.axhline(100 * found.mean, color=line, linewidth=1.4)
             half = found.task_ci95 if found.total_ci95 is None else found.total_ci95
+            covers = "" if half is None else f", 95 % over tasks{' and seeds' if of_all else ''}"
+            name = f"{row[0].cell.row.title.lower()}{covers}"
+            keys[name] = axis.axhline(100 * found.mean, color=line, linewidth=1.4)
+            if half is None:
+                continue
             axis.axhspan(100 * (found.mean - half), 100 * (found.mean + half), color=line, alpha=0.15, linewidth=0)
     if table.comparable:
         printed = [(float(cell.cell.row.value), cell.printed) for cell in points if cell.printed is not None]
@@ -118,8 +120,9 @@ def _root(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _ours(axis: Axes, done: list[tuple[float, Estimate]], colour: str, keys: Keys) -> None:
     x, y = [value for value, _ in done], [100 * found.mean for _, found in done]
-    half = [100 * found.task_ci95 for _, found in done]
-    keys["ours, 95 % over tasks"] = axis.errorbar(
+    half = [100 * (found.task_ci95 or 0.0) for _, found in done]
+    one_task = all(found.task_ci95 is None for _, found in done)
+    keys["ours" if one_task else "ours, 95 % over tasks"] = axis.errorbar(
         x, y, half, fmt="o", markersize=4.5, color=colour, elinewidth=2.6, capsize=0, zorder=4
     )
     several = [(value, found.mean, found.total_ci95) for value, found in done if found.total_ci95 is not None]

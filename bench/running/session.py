@@ -187,7 +187,7 @@ def describe(outcome: Outcome) -> str:
     if outcome.status != "done" or outcome.record is None:
         return f"{outcome.status}: {outcome.reason}"
     scores = ", ".join(
-        f"{100 * one.accuracy:.2f} ± {100 * one.ci95:.2f} ({one.way}-way {one.shot}-shot)"
+        f"{100 * one.accuracy:.2f}{f' ± {100 * one.ci95:.2f}' if one.tasks > 1 else ''} ({one.way}-way {one.shot}-shot)"
         for one in outcome.record.evaluations
     )
     return f"{scores} in {outcome.record.timings.get('total', 0):.0f} s"

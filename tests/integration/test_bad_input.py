@@ -27,6 +27,12 @@ RUN = ("run", "--methods", "umtra", "--no-references", "--budget", "smoke", *TIN
         ),
         (("run", "--methods", "umtra", "--shots", "one"), "--shots takes whole numbers from 0"),
         (("run", "--methods", "umtra", "--seeds", "3-1"), "for example --seeds 0,1,2 or 0-2, not '3-1'"),
+        (("run", "--methods", "umtra", "--seeds", "0,5-3"), "for example --seeds 0,1,2 or 0-2, not '0,5-3'"),
+        (("run", "--methods", "umtra", "--seeds", "0-20000"), "--seeds 0-20000 are more than 10000 numbers"),
+        (("run", "--methods", "umtra", "--shots", "1,5-3"), "--shots takes whole numbers from 0"),
+        (("run", "--methods", "umtra", "learner.inner_lr=null"), "takes a number (default 0.4), not null"),
+        (("prepare", "folder", "dataset.name=omniglot"), "is the name of another dataset"),
+        (("plan", "--methods", "chance", "--dataset", "folder", "dataset.name=glyphs"), "dataset.name=my-glyphs"),
         (("run", "--methods", "umtra", f"--seeds={2**63}"), f"--seeds takes whole numbers from 0 to {2**63 - 1}"),
         (("run", "--methods", "umtra", "--data-dir", "nowhere"), "--data-dir nowhere (or $BENCH_DATA) is not a folder"),
         (("prepare", "omniglot", "--data-dir", "nowhere"), "--data-dir nowhere (or $BENCH_DATA) is not a folder"),
@@ -196,3 +202,44 @@ def test_a_bare_command_is_help_without_an_error(bench):
     result = bench(code=2)
     assert "inspect" in result.stdout + result.stderr
     assert "error:" not in result.stderr
+
+
+def test_a_dozen_changed_settings_make_a_folder_that_can_be_made(bench):
+    changed = (
+        "photo_shift",
+        "photo_rotation",
+        "photo_crop",
+        "photo_flip",
+        "photo_brightness",
+        "photo_contrast",
+        "mask",
+    )
+    many = [f"method.{name}=0.123456789012" for name in changed]
+    more = ["learner.meta_lr=0.0012345678901", "learner.inner_lr=0.123456789", "backbone.eps=0.00123456789"]
+    result = bench(*RUN, *many, *more)
+    assert "1 of 1 runs done" in result.stdout
+    assert "bench report --runs" in result.stdout
+    (folder,) = {path.parent.parent.name for path in bench.out.glob("*/*/*/run.json")}
+    assert len(folder) <= 150
+    assert "1 of 1 runs done" in bench(*RUN, *many, *more).stdout
+    assert "there already" in bench(*RUN, *many, *more).stderr
+
+
+def test_where_there_is_no_home_the_cache_is_named(bench):
+    bench.environment = {"BENCH_CACHE": "", "XDG_CACHE_HOME": "", "HOME": "/proc/nobody"}
+    assert "BENCH_CACHE" in bench.error("prepare", "glyphs", "dataset.size=16")
+
+
+def test_hints_can_be_typed_where_a_folder_has_a_blank(bench):
+    result = bench("run", "--methods", "chance", "--no-references", "--budget", "smoke", "--out", "my runs")
+    assert "bench report --runs 'my runs' --out reports" in result.stdout
+
+
+def test_a_plan_says_that_there_is_no_validation(bench):
+    data = bench.folder / "photos"
+    _images(data)
+    shutil.rmtree(data / "val")
+    request = ("plan", "--methods", "umtra", "--no-references", "--budget", "smoke", "--dataset", "folder", "query=2")
+    request = (*request, "--data-dir", data, "dataset.name=mine", "dataset.size=16")
+    assert "budget.validate_every=2 has no effect" in bench(*request, "budget.validate_every=2").stdout
+    assert "has no effect" not in bench(*request).stdout

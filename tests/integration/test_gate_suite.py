@@ -56,7 +56,7 @@ def verdicts(folder: Path, cache: Path, defects: str) -> dict[tuple[str, str], s
     ):
         command = [sys.executable, "-c", program, *arguments, "--experiment", "gate", "--out", str(out)]
         subprocess.run(command, env=environment, cwd=folder, check=True, capture_output=True, timeout=300)
-    rows = gate.check(load(out), BASELINE, inspections=read_inspections(out))
+    rows = gate.check(load(out), BASELINE, inspections=read_inspections(out)[0])
     return {(row.method.split(",")[0], row.measure): row.verdict for row in rows if row.verdict != "MISSING"}
 
 

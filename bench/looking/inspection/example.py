@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.basics.errors import BenchError
 from bench.basics.files import replacing
+from bench.looking.arrays import read_images
 
 if TYPE_CHECKING:  # reports read these files, and do without PyTorch
     from bench.contracts import Tasks
@@ -45,15 +45,7 @@ def file_of(folder: Path) -> Path | None:
 
 def read_example(path: Path) -> Example:
     """Read ``synthetic.npy``. BenchError, naming the file, when it holds no such images."""
-    try:
-        images = np.load(path, allow_pickle=False)
-        if images.dtype != np.uint8 or images.ndim != 5 or images.shape[2] not in (1, 3) or not images.size:
-            raise ValueError(f"uint8 images [N, K, 1 or 3, H, W] expected, not {images.dtype} {images.shape}")
-    except (OSError, ValueError, EOFError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise BenchError(f"{path} is damaged ({reason}); delete it and inspect again") from error
-    found: Example = images
-    return found
+    return read_images(path, 5, "delete it and inspect again")
 
 
 def _shrunk(images: NDArray[np.float32]) -> NDArray[np.float32]:

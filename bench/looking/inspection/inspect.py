@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from bench.looking.inspection.measures import agreement, frechet_distance, neare
 from bench.looking.inspection.origins import CollisionCount, Origins
 from bench.looking.inspection.records import (
     FILE,
+    SCHEMA_VERSION,
     Clusters,
     Frechet,
     Inspection,
@@ -92,16 +93,28 @@ def inspect(request: Request, tasks: int, cache: Path, reporter: Reporter) -> li
 def _inspect_one(
     run: PlannedRun, dataset: Dataset, yardstick: Yardstick, device: torch.device, out: Path, reporter: Reporter
 ) -> Result:
-    key = content_key(
-        {"version": VERSION, "run": run.key, "tasks": yardstick.tasks, "ruler": yardstick.embedding.ruler.key}
-    )
+    facts: dict[str, object] = {
+        "version": VERSION,
+        "run": run.key,
+        "tasks": yardstick.tasks,
+        "ruler": yardstick.embedding.ruler.key,
+    }
     path = run.folder / FILE
-    earlier = read_inspection(path) if path.exists() else None
-    known = earlier if earlier is not None and earlier.key == key else None
-    if known is not None and example.file_of(run.folder) is not None:
-        return Result(run, path, known)
+    earlier = read_inspection(path) if path.exists() or path.is_symlink() else None
+    # Version 0.1 measured the tasks of the settings, whatever the method trains on.
+    usual = earlier is not None and earlier.key == content_key(facts) and earlier.schema_version == SCHEMA_VERSION
+    if usual and example.file_of(run.folder) is not None:
+        return Result(run, path, earlier)
     subject = look(run, dataset, device, out, reporter)
-    source = subject.source()
+    source = _with_its_shape(subject.source())
+    if source.spec != subject.spec:
+        facts["spec"] = asdict(source.spec)
+        reporter.say(
+            f"{run.name} trains on {source.spec.way}-way {source.spec.shot}-shot tasks with {source.spec.query} "
+            "queries per class, so these are measured"
+        )
+    key = content_key(facts)
+    known = earlier if earlier is not None and (earlier.key, earlier.schema_version) == (key, SCHEMA_VERSION) else None
     if known is not None:
         _keep_example(run, source)
         return Result(run, path, known)
@@ -112,6 +125,13 @@ def _inspect_one(
     inspection = yardstick.inspect(source, key, dataset.content_hash, reporter, clusters)
     _keep_example(run, source)  # after the measuring, which refuses what is no picture
     return Result(run, write_inspection(run.folder, inspection), inspection)
+
+
+def _with_its_shape(source: TaskSource) -> TaskSource:
+    """With the shape of the tasks that it makes, whatever it is asked for."""
+    one = source.sampler.sample(1, source.spec, source.rng("inspect shape"))
+    way, shot = one.support.shape[1:3]
+    return replace(source, spec=TaskSpec(way, shot, one.query.shape[2]))
 
 
 def _keep_example(run: PlannedRun, source: TaskSource) -> None:

@@ -5,16 +5,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from bench.basics.errors import BenchError
 from bench.basics.files import read_json, write_json
+from bench.basics.typed import typed
+from bench.records.seal import FIELD as SEAL
+from bench.records.seal import check_seal, sealed
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+UNSEALED = 1
+"""The schema of version 0.1, which had no seal. It is read."""
+
 FILE = "inspect.json"
+MOST = 2**53
+ROUNDING = 1e-9
+"""By how much a share that is computed may miss 0 or 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,31 +143,62 @@ class Inspection:
 
 
 def write_inspection(folder: Path, inspection: Inspection) -> Path:
-    """Write ``inspect.json`` and return its path."""
-    write_json(folder / FILE, asdict(inspection))
+    """Write ``inspect.json``, sealed, and return its path."""
+    write_json(folder / FILE, sealed(asdict(replace(inspection, schema_version=SCHEMA_VERSION))))
     return folder / FILE
 
 
 def read_inspection(path: Path) -> Inspection:
-    """Read ``inspect.json``. BenchError, naming the file, when it is damaged or of another schema."""
-    value = read_json(path)
+    """Read ``inspect.json``. BenchError, naming the file, when it is damaged, was edited, or is of another schema."""
+    mend = "delete it and inspect again"
+    if path.is_symlink():
+        raise BenchError(f"{path} is a link, not a file; {mend}")
     try:
-        if value["schema_version"] != SCHEMA_VERSION:
-            raise BenchError(
-                f"{path} has schema version {value['schema_version']}, this program reads {SCHEMA_VERSION}; "
-                "delete it and inspect again"
-            )
-        parts: dict[str, Any] = {"pixels": Space, "embedding": Space, "frechet": Frechet, "ruler": Ruler}
-        if value["collisions"] is not None:
-            parts["collisions"] = Collisions
-        if value.get("clusters") is not None:
-            parts["clusters"] = Clusters
-        known = {field.name for field in fields(Inspection)}
-        whole = {name: item for name, item in value.items() if name in known}
-        return Inspection(**whole | {name: part(**value[name]) for name, part in parts.items()})
-    except (KeyError, TypeError, AttributeError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise BenchError(f"{path} is damaged ({reason}); delete it and inspect again") from error
+        return inspection_from(read_json(path, mend))
+    except (ValueError, RecursionError) as error:
+        raise BenchError(f"{path} is damaged ({error}); {mend}") from error
+
+
+def inspection_from(value: Any) -> Inspection:
+    """The inspection in a JSON document. ValueError says what is wrong with it."""
+    if not isinstance(value, Mapping):
+        raise ValueError("it is no mapping")
+    json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text that could be written
+    version = value.get("schema_version")
+    if version not in (UNSEALED, SCHEMA_VERSION) or isinstance(version, bool):
+        raise ValueError(f"it has schema version {version}, this program reads {UNSEALED} and {SCHEMA_VERSION}")
+    if version != UNSEALED:
+        check_seal(value)
+    found = typed(Inspection, {key: item for key, item in value.items() if key != SEAL}, ignore_unknown=True)
+    if fault := _fault(found):
+        raise ValueError(fault)
+    return found
+
+
+def _fault(one: Inspection) -> str | None:
+    """What cannot be so although every value has the right type."""
+    for part in (one, one.frechet, one.ruler, one.collisions):
+        for field in fields(part) if part is not None else ():
+            if isinstance(number := getattr(part, field.name), int) and not -MOST <= number <= MOST:
+                return f"{field.name} is out of range"
+    if one.tasks < 1 or one.way < 2 or min(one.shot, one.query, one.frechet.images) < 1 or one.seed < 0:
+        return f"{one.tasks} tasks of {one.way} ways, {one.shot} shots and {one.query} queries cannot be"
+    shares = {
+        f"{name}.nearest": space.nearest for name, space in (("pixels", one.pixels), ("embedding", one.embedding))
+    }
+    shares |= {"pixels.nearest_real": one.pixels.nearest_real, "embedding.nearest_real": one.embedding.nearest_real}
+    if one.collisions is not None:
+        found = one.collisions
+        if not 0 <= found.certain <= found.possible <= one.tasks or found.ambiguous < 0:
+            return f"collisions are {found.certain} to {found.possible} of {one.tasks} tasks"
+        shares["collisions.chance"] = found.chance
+    if one.clusters is not None:
+        for name in ("kept", "purity", "purity_chance", "information", "information_chance"):
+            shares[f"clusters.{name}"] = getattr(one.clusters, name)
+    for name, value in shares.items():
+        if not -ROUNDING <= value <= 1 + ROUNDING:
+            return f"{name} is {value}, which is no share"
+    return None
 
 
 def inspection_files(out: Path) -> Iterator[Path]:
@@ -167,6 +208,13 @@ def inspection_files(out: Path) -> Iterator[Path]:
             yield path
 
 
-def read_inspections(out: Path) -> list[Inspection]:
-    """All below ``out``. BenchError for a damaged one."""
-    return [read_inspection(path) for path in inspection_files(out)]
+def read_inspections(outs: Path | Sequence[Path]) -> tuple[list[Inspection], list[str]]:
+    """All below the folders, and a sentence for each damaged one."""
+    found, problems = [], []
+    for out in [outs] if isinstance(outs, Path) else outs:
+        for path in inspection_files(out):
+            try:
+                found.append(read_inspection(path))
+            except BenchError as error:
+                problems.append(str(error).replace(f"{out}/", ""))
+    return found, problems

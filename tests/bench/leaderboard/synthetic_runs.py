@@ -33,6 +33,15 @@ def correct_answers(level: float, manifest: str, tasks: int, rng: np.random.Gene
     return rng.binomial(QUERIES, probability)
 
 
+def of_omniglot(**config: Any) -> dict[str, Any]:
+    """A configuration whose images are those of Omniglot."""
+    return {"dataset": {"_target_": "bench.datasets.omniglot.Omniglot"}, **config}
+
+
+def _on(dataset: str, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    return of_omniglot(**config) if dataset.partition(",")[0] == "omniglot" else config
+
+
 def write_run(
     out: Path,
     method: str = "alpha-one",
@@ -116,7 +125,9 @@ def write_run(
             dataset_hash=manifest_hash(dataset),
             seed=seed,
             budget=budget,
-            config=config or {"budget": {"name": budget, "meta_iterations": 1000}, "method": {"alpha": 0.2}},
+            config=_on(
+                dataset, config or {"budget": {"name": budget, "meta_iterations": 1000}, "method": {"alpha": 0.2}}
+            ),
             evaluations=tuple(evaluations),
             timings={"generator": 100.0, "fit": 50.0 + seed, "total": 200.0},
             peak_memory_mib=512.0 + seed,
@@ -133,7 +144,7 @@ def edit_record(path: Path, **changes: Any) -> None:
     write_json(path / "run.json", sealed({**read_json(path / "run.json"), **changes}))
 
 
-def write_example(out: Path, curve: int = 0) -> None:
+def write_example(out: Path, curve: int = 0, unfinished: bool = True) -> None:
     """Two datasets, three groups, several seeds, two budgets, failures: something of everything."""
     for seed in range(3):
         for method, level in (("alpha-one", 0.60), ("alpha-two", 0.601), ("beta", 0.50), ("gamma", 0.45)):
@@ -143,5 +154,7 @@ def write_example(out: Path, curve: int = 0) -> None:
     write_run(out, "floor-one", 0.25, 0, group="floor", title="Floor one")
     write_run(out, "beta", 0.55, 0, budget="long", curve=curve)
     write_run(out, "beta", 0.55, 0, dataset="glyphs", outside_data=True)
+    if not unfinished:
+        return
     write_run(out, "gamma", seed=3, status="diverged", reason="loss became non-finite at step 17")
     write_run(out, "delta", seed=0, status="out-of-memory", reason="cuda: out of memory")

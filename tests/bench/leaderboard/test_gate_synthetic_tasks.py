@@ -13,7 +13,8 @@ from synthetic_runs import write_run
 
 from bench.basics.errors import BenchError
 from bench.leaderboard import drift, margins
-from bench.leaderboard.gate import check, failed, read_baseline, write_baseline
+from bench.leaderboard.baseline import read_baseline, write_baseline
+from bench.leaderboard.gate import check, failed
 from bench.leaderboard.loading import load, with_seeds
 from bench.looking.inspection.records import (
     Clusters,
@@ -76,7 +77,8 @@ def test_a_baseline_of_version_0_1_names_its_measures_otherwise(runs, tmp_path):
     write_baseline(load(runs), path, synthetic=drift.expected([inspected(0.30)]))
     table = pq.read_table(path)
     facts = json.loads(table.schema.metadata[b"bench.baseline"])
-    facts["inventions"] = facts.pop("synthetic_tasks")
+    facts |= {"format_version": 1, "inventions": facts.pop("synthetic_tasks")}
+    del facts["digest"]
     pq.write_table(table.replace_schema_metadata({b"bench.baseline": json.dumps(facts)}), path)
     assert judged(runs, path, inspected(0.30))["own class nearest"].verdict == "OK"
     assert judged(runs, path, inspected(0.90))["own class nearest"].verdict == "CHANGED"
@@ -92,7 +94,7 @@ def test_a_baseline_without_synthetic_tasks_asks_for_none_and_one_query_has_no_d
 def test_seeds_are_averaged_and_come_back_from_the_file(runs, tmp_path):
     path = tmp_path / "base.parquet"
     write_baseline(load(runs), path, synthetic=drift.expected([inspected(0.2, seed=0), inspected(0.4, seed=3)]))
-    _, (_, nearest) = read_baseline(path)
+    _, nearest = read_baseline(path).synthetic
     assert (nearest.measure, nearest.seeds, nearest.margin) == ("own class nearest", (0, 3), drift.DEFAULT_MARGIN)
     assert nearest.value == pytest.approx(0.3)
 
@@ -100,7 +102,7 @@ def test_seeds_are_averaged_and_come_back_from_the_file(runs, tmp_path):
 def test_inspections_are_read_from_beside_the_runs(runs):
     folder = next(runs.glob("*/*/*"))
     write_inspection(folder, inspected(0.25))
-    assert read_inspections(runs) == [inspected(0.25)]
+    assert read_inspections(runs) == ([inspected(0.25)], [])
 
 
 def test_other_seeds_may_stand_for_those_of_the_baseline(tmp_path):

@@ -13,8 +13,8 @@ import pytest
 from synthetic_runs import QUERIES, manifest_hash, task_difficulty, write_example, write_run
 
 from bench.basics.errors import BenchError
-from bench.leaderboard import gate
-from bench.leaderboard.gate import check, failed, read_baseline, write_baseline
+from bench.leaderboard.baseline import SCHEMA, read_baseline, write_baseline
+from bench.leaderboard.gate import check, failed
 from bench.leaderboard.loading import load
 from bench.leaderboard.statistics import paired_difference
 
@@ -40,7 +40,7 @@ def verdicts(rows):
 
 
 def test_the_same_runs_pass(tmp_path):
-    write_example(tmp_path / "runs")
+    write_example(tmp_path / "runs", unfinished=False)
     path = baseline_of(tmp_path / "runs", tmp_path / "base.parquet")
     rows = check(load(tmp_path / "runs"), path, margin=0)
     assert {row.verdict for row in rows} == {"OK"}
@@ -146,7 +146,7 @@ def test_false_alarms_and_power(tmp_path):
 
 
 def test_the_order_of_rows_changes_nothing(tmp_path):
-    write_example(tmp_path / "runs")
+    write_example(tmp_path / "runs", unfinished=False)
     path = baseline_of(tmp_path / "runs", tmp_path / "base.parquet")
     frames = load(tmp_path / "runs")
     expected = check(frames, path)
@@ -160,13 +160,11 @@ def test_the_file_is_as_documented(tmp_path):
     one_run(tmp_path, 0.8, seed=3)
     path = baseline_of(tmp_path, tmp_path / "base.parquet", margin=2)
     table = pq.read_table(path)
-    assert table.column_names == gate.SCHEMA.names
-    assert json.loads(table.schema.metadata[b"bench.baseline"]) == {
-        "format_version": 1,
-        "margin": 2.0,
-        "synthetic_tasks": [],
-    }
-    rows, _ = read_baseline(path)
+    assert table.column_names == SCHEMA.names
+    facts = json.loads(table.schema.metadata[b"bench.baseline"])
+    assert len(facts.pop("digest")) == 64
+    assert facts == {"format_version": 2, "margin": 2.0, "synthetic_tasks": []}
+    rows = read_baseline(path).rows
     assert len(rows) == 200
     assert set(rows["seed"]) == {3}
     assert set(rows["margin"]) == {2.0}
@@ -243,8 +241,8 @@ def test_a_damaged_baseline_is_one_sentence(tmp_path, damage):
 def test_another_format_version_and_no_file(tmp_path):
     one_run(tmp_path / "runs", 0.8)
     path = baseline_of(tmp_path / "runs", tmp_path / "base.parquet")
-    _with_meta({b"bench.baseline": b'{"format_version": 2}'})(path)
-    with pytest.raises(BenchError, match="format version 2, this program reads 1"):
+    _with_meta({b"bench.baseline": b'{"format_version": 3}'})(path)
+    with pytest.raises(BenchError, match="format version 3, this program reads 1 and 2"):
         read_baseline(path)
     with pytest.raises(BenchError, match="there is no baseline"):
         read_baseline(tmp_path / "nowhere.parquet")

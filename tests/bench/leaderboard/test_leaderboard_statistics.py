@@ -105,9 +105,10 @@ def test_equal_scores():
 
 def test_one_task_has_no_interval():
     found = paired_difference(np.array([0.5]), np.array([0.7]))
-    assert found.p == 1
-    assert math.isnan(found.low)
-    assert math.isnan(found.high)
+    assert (found.low, found.high, found.p) == (None, None, None)
+    for seeds in (1, 3):
+        one = estimate(np.full((seeds, 1), 0.24))
+        assert (one.mean, one.task_ci95, one.total_ci95) == (pytest.approx(0.24), None, None)
 
 
 def test_different_numbers_of_tasks_are_refused():

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic_runs import QUERIES, manifest_hash, write_example, write_run
+from synthetic_runs import QUERIES, manifest_hash, of_omniglot, write_example, write_run
 
 from bench.basics.errors import BenchError
 from bench.leaderboard import published as published_module
@@ -264,23 +264,39 @@ def test_compare_never_mixes_tasks(tmp_path):
         compare("alpha", "beta", load(tmp_path))
 
 
-CONFIG = {"budget": {"meta_iterations": 1000}, "method": {"alpha": 0.2, "noise_std": 0.5}}
+CONFIG = of_omniglot(budget={"meta_iterations": 1000}, method={"alpha": 0.2, "noise_std": 0.5})
 
 
 def test_published_numbers_of_the_paper():
-    shape = {"way": 5, "query": 15}
-    (found,) = published("omniglot", "umtra-maml", {}, shot=1, **shape)
+    shape, config = {"way": 5, "query": 15}, of_omniglot()
+    (found,) = published("omniglot", "umtra-maml", config, shot=1, **shape)
     assert (found.table, found.accuracy, found.ci95) == (
         "Table 1",
         pytest.approx(0.8191),
         pytest.approx(0.0058),
     )
-    assert published("omniglot", "lasium-oc-vae-protonet", {}, shot=5, **shape)[0].accuracy == pytest.approx(0.8505)
-    assert published("omniglot", "umtra-maml", {}, way=20, shot=1, query=15) == ()
-    assert published("omniglot", "umtra-maml", {}, way=5, shot=1, query=5) == ()
-    assert published("omniglot,invert=False", "umtra-maml", {}, shot=1, **shape) == (found,), "the authors' polarity"
+    assert published("omniglot", "lasium-oc-vae-protonet", of_omniglot(), shot=5, **shape)[0].accuracy == pytest.approx(
+        0.8505
+    )
+    assert published("omniglot", "umtra-maml", config, way=20, shot=1, query=15) == ()
+    assert published("omniglot", "umtra-maml", config, way=5, shot=1, query=5) == ()
+    assert published("omniglot,invert=False", "umtra-maml", config, shot=1, **shape) == (found,), (
+        "the authors' polarity"
+    )
     for dataset in ("glyphs", "omniglot,size=20"):
-        assert published(dataset, "umtra-maml", {}, shot=1, **shape) == ()
+        assert published(dataset, "umtra-maml", config, shot=1, **shape) == ()
+
+
+@pytest.mark.parametrize(
+    "target", ["bench.datasets.folder.Folder", "bench.datasets.glyphs.Glyphs", "mine.Images", None]
+)
+def test_other_images_of_the_same_name_have_no_published_numbers(tmp_path, target):
+    """Whether ``dataset.name`` or a plugin gave them the name of the paper's dataset."""
+    config = {"dataset": {"name": "omniglot"} | ({"_target_": target} if target else {})}
+    assert published("omniglot", "umtra-maml", config, way=5, shot=1, query=15) == ()
+    write_run(tmp_path, "umtra-maml", config=config)
+    (table,) = build(load(tmp_path)).tables
+    assert [score.published for score in table.rows[0].scores.values()] == [(), ()]
 
 
 def test_ablations_match_only_under_their_settings():

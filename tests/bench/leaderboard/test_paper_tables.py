@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from paper_runs import constant, write_cell
-from synthetic_runs import QUERIES, write_run
+from synthetic_runs import QUERIES, edit_record, write_run
 
+from bench.basics.files import read_json
 from bench.leaderboard.loading import load
 from bench.leaderboard.paper_tables import fill
 from bench.planning.paper_layout import paper_layout
@@ -226,3 +227,14 @@ def test_a_changed_dataset_is_another_training_and_says_so(tmp_path):
     assert not any("invert" in phrase for phrase in told[0.8])
     ((_, training),) = found.singles
     assert {"dataset.invert=False", "query_shift=0"} <= set(training)
+
+
+def test_other_images_of_the_papers_name_fill_none_of_its_tables(tmp_path):
+    path = write_cell(tmp_path, "lasium-n-gan-maml")
+    assert filled(tmp_path) is not None
+    config = read_json(path / "run.json")["config"] | {"dataset": {"_target_": "bench.datasets.folder.Folder"}}
+    edit_record(path, config=config)
+    assert filled(tmp_path) is None
+    (table,) = filled(tmp_path, everywhere=True).tables
+    assert not table.comparable
+    assert all(cell.printed is None for cell in table.cells if cell.state == "done")

@@ -2,12 +2,14 @@
 
 import json
 import shlex
+import subprocess
 import zipfile
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from synthetic_runs import edit_record, manifest_hash, write_run
 
+from bench.leaderboard import reproduction
 from bench.leaderboard.loading import load
 from bench.leaderboard.reproduction import commands, hydra_text
 from bench.leaderboard.table import build
@@ -129,13 +131,17 @@ REQUESTS = {
         "lasium-ro-file-maml", "generator.path=g.pt2", "generator.output_range=[-1,1]", "generator.latent_norm=true"
     ),
     "a file named oddly": request("lasium-ro-file-maml", "generator.path='my gen 1.pt2'"),
+    "a file named as a setting": request(
+        "lasium-ro-file-maml", "generator.path='my gen,v=2.pt2'", "method.noise_std=0.3"
+    ),
+    "a file with every mark": request("lasium-ro-file-maml", r"""generator.path='a,b=1 (x) {y} [z] \'q\' $HOME.pt2'"""),
 }
 
 
 @pytest.fixture
 def own_files(tmp_path, monkeypatch):
     """What looks like generators from outside, in the working folder."""
-    for name in ("g.pt2", "my gen 1.pt2"):
+    for name in ("g.pt2", "my gen 1.pt2", "my gen,v=2.pt2", "a,b=1 (x) {y} [z] 'q' $HOME.pt2"):
         with zipfile.ZipFile(tmp_path / name, "w") as archive:
             archive.writestr("g/models/model.json", "{}")
     monkeypatch.chdir(tmp_path)
@@ -219,3 +225,12 @@ VALUES = (
 @pytest.mark.parametrize("value", VALUES)
 def test_values_survive_the_grammar(value):
     assert OverridesParser.create().parse_override(f"key={hydra_text(value)}").value() == value
+
+
+def test_words_that_cannot_be_printed_are_still_one_line_that_a_shell_reads():
+    for word in ("a\nb", "\x1b[31m", "é\x07", "\udcff", "it's\t"):
+        text = reproduction._quoted(word)
+        assert text.isascii()
+        assert text.isprintable()
+        told = subprocess.run(["bash", "-c", f"printf %s {text}"], capture_output=True, check=True).stdout
+        assert told == word.encode("utf-8", "surrogateescape")

@@ -23,7 +23,7 @@ def request_of(record):
     overrides = []
     names = {"method": record["method"]["name"], "dataset": record["dataset"], "budget": record["budget"]}
     for kind, name in names.items():
-        for key, value in changes(name).items():
+        for key, value in changes(name, record["config"]).items():
             values = record["config"]
             head, _, own = key.partition(".")
             if own and isinstance(values.get(head), dict) and values[head].get("own") == own:

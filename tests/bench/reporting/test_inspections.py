@@ -24,10 +24,11 @@ from bench.looking.inspection.records import (
     Ruler,
     Space,
     inspection_files,
+    read_inspections,
     write_inspection,
 )
 from bench.reporting import task_figures
-from bench.reporting.inspections import HEADING, load, sections
+from bench.reporting.inspections import HEADING, sections
 from bench.reporting.report import write_report
 from bench.reporting.terminal import inspection_table
 
@@ -87,7 +88,7 @@ def runs(tmp_path):
 
 
 def test_a_row_a_method_with_seeds_pooled(runs):
-    inspections, problems = load(runs)
+    inspections, problems = read_inspections(runs)
     assert problems == []
     (section,) = sections(inspections)
     real, alpha, _, gamma = section.rows
@@ -181,7 +182,7 @@ def test_a_picture_shows_a_task_of_each_method(runs, tmp_path):
     write_report(runs, tmp_path / "without", ["md", "html", "png"])
     assert not (tmp_path / "without/figures/synthetic-tasks.png").exists()
     keep_task(runs)
-    (section,) = sections(load(runs)[0])
+    (section,) = sections(read_inspections(runs)[0])
     examples, problems = task_figures.load(runs)
     assert (len(examples), problems) == (1, []), "four inspections, all of one key"
     (picture,) = task_figures.draw([section], examples).values()
@@ -227,7 +228,7 @@ def test_a_damaged_task_is_told_and_hides_nothing(runs, tmp_path):
 
 def test_terminal(runs):
     console = Console(file=io.StringIO(), width=250)
-    for section in sections(load(runs)[0]):
+    for section in sections(read_inspections(runs)[0]):
         console.print(inspection_table(section))
     shown = console.file.getvalue()
     assert HEADING in shown

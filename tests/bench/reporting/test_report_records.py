@@ -166,7 +166,8 @@ def test_absolute_paths_lose_their_folders(text, expected):
 def test_one_experiment(everything, tmp_path):
     write_report(everything / "runs", tmp_path / "one", experiment="figure5", records=True)
     records = tmp_path / "one" / "records"
-    assert {name.split("/")[1].partition(",")[0] for name in contents(records)} == {"lasium-n-gan-maml", "scratch"}
+    runs = {name for name in contents(records) if name != "damaged.json"}
+    assert {name.split("/")[1].partition(",")[0] for name in runs} == {"lasium-n-gan-maml", "scratch"}
     write_report(records, tmp_path / "again", experiment="figure5")
     assert contents(tmp_path / "again") == report_only(tmp_path / "one")
 

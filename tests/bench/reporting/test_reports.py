@@ -17,8 +17,9 @@ from rich.console import Console
 from synthetic_runs import manifest_hash, write_example, write_run
 
 from bench.basics.errors import BenchError
+from bench.leaderboard.baseline import write_baseline
 from bench.leaderboard.compare import compare
-from bench.leaderboard.gate import GateRow, Verdict, check, write_baseline
+from bench.leaderboard.gate import GateRow, Verdict, check
 from bench.leaderboard.loading import load
 from bench.leaderboard.table import build
 from bench.reporting import csv, figures, latex, markdown
@@ -340,6 +341,8 @@ def test_terminal(example, tmp_path):
     for text in ("ALPHA-ONE", "Ceilings", "diverged", "different budgets"):
         assert text in board
     assert "tasks and seeds" in shown(comparison_table(compare("alpha-one", "beta", frames)))
+    write_example(tmp_path / "whole", unfinished=False)
+    frames = load(tmp_path / "whole")
     write_baseline(frames, tmp_path / "base.parquet")
     assert "OK" in shown(gate_table(check(frames, tmp_path / "base.parquet")))
 

@@ -1,6 +1,7 @@
 """The whole inspection on a small dataset, against numbers computed from the same tasks all at once."""
 
 import dataclasses
+import json
 from itertools import combinations
 
 import numpy as np
@@ -176,14 +177,23 @@ def test_an_inspection_is_read_as_it_was_written(labelled, tmp_path):
             path = write_inspection(tmp_path, wanted)
             assert read_inspection(path) == wanted
     whole = path.read_text()
+    unsealed = {**json.loads(whole), "schema_version": 1}
+    del unsealed["seal"]
+    path.write_text(json.dumps(unsealed))
+    assert read_inspection(path) == dataclasses.replace(wanted, schema_version=1)
+    pixels = unsealed["pixels"]
     for broken, message in (
-        (whole[:99], "damaged"),
-        (whole.replace('"ruler"', '"rule"'), "damaged .KeyError"),
-        (whole.replace('"floor"', '"flor"'), "damaged .TypeError"),
-        ("[]", "damaged .TypeError"),
-        (whole.replace('"schema_version": 1', '"schema_version": 2'), "schema version 2, this program reads 1"),
+        (whole[:99], "damaged .not valid JSON"),
+        (whole.replace('"seed": 0', '"seed": 1'), "it was changed after it was written"),
+        ({**unsealed, "schema_version": 3}, "schema version 3, this program reads 1 and 2"),
+        ([], "it is no mapping"),
+        ({name: value for name, value in unsealed.items() if name != "ruler"}, "ruler is missing"),
+        ({**unsealed, "seed": "0"}, "seed must be a whole number"),
+        ({**unsealed, "pixels": {**pixels, "nearest": float("nan")}}, "NaN is no number"),
+        ({**unsealed, "pixels": {**pixels, "nearest": 1.5}}, "pixels.nearest is 1.5, which is no share"),
+        ({**unsealed, "tasks": 0}, "0 tasks of 3 ways"),
     ):
-        path.write_text(broken)
+        path.write_text(broken if isinstance(broken, str) else json.dumps(broken))
         with pytest.raises(BenchError, match=message):
             read_inspection(path)
 
