@@ -8,12 +8,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from bench.basics.files import check_regular
 from bench.leaderboard.loading import Frames
-from bench.looking.arrays import check_own_file
+from bench.records.arrays import read_curve
 
 BINS = 100
 """Points of a curve: means over equal stretches of steps."""
@@ -38,8 +36,6 @@ def learning_curves(frames: Frames, runs: Iterable[int]) -> tuple[Curves, tuple[
         if not file.exists() and not file.is_symlink():
             continue
         try:
-            check_own_file(file)
-            check_regular(file)
             found[int(run)] = _read(file, set(artifacts))
         except (OSError, ValueError, KeyError, TypeError, MemoryError, pa.ArrowException) as error:
             reason = " ".join(str(error).split())[:120]
@@ -48,8 +44,7 @@ def learning_curves(frames: Frames, runs: Iterable[int]) -> tuple[Curves, tuple[
 
 
 def _read(path: Path, artifacts: set[str]) -> dict[str, Curve]:
-    with pq.ParquetFile(path, read_dictionary=["stage", "name"]) as file:
-        table = file.read(use_threads=False).select(["stage", "step", "name", "value"]).combine_chunks()
+    table = read_curve(path).combine_chunks()
     stage, name = table["stage"], table["name"]
     step, value = (table[column].cast(pa.float64()).to_numpy() for column in ("step", "value"))
     validated = stage.filter(pc.equal(name, "validation")).unique().to_pylist()

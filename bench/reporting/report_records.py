@@ -19,7 +19,6 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -29,13 +28,13 @@ from bench.basics.typed import fitting
 from bench.leaderboard import loading
 from bench.leaderboard.loading import Frames
 from bench.leaderboard.paper_tables import FilledLayout, PaperCell, fill
-from bench.looking.arrays import read_images
 from bench.looking.inspection.example import EARLIER_FILE as EARLIER_EXAMPLE
 from bench.looking.inspection.example import FILE as EXAMPLE
 from bench.looking.inspection.example import file_of as example_of
 from bench.looking.inspection.records import FILE as INSPECTION
 from bench.looking.inspection.records import inspection_files, read_inspection
 from bench.planning.paper_layout import paper_layout, paper_layouts
+from bench.records.arrays import read_curve, read_images, write_curve, write_images
 from bench.records.scores import seal_folder
 from bench.records.seal import check_seal, sealed
 
@@ -189,11 +188,15 @@ def _link(place: str) -> str:
 def _compress(source: Path, target: Path) -> None:
     """The same table, in fewer bytes where that can be; what cannot be read is copied, so that the report tells."""
     try:
-        with pq.ParquetFile(source) as file:
-            table = file.read(use_threads=False).replace_schema_metadata(None)
-        pq.write_table(
-            table,
+        curve = source.name == "train.parquet"
+        if curve:
+            table = read_curve(source)
+        else:
+            with pq.ParquetFile(source) as file:
+                table = file.read(use_threads=False).replace_schema_metadata(None)
+        (write_curve if curve else _write_table)(
             target,
+            table,
             compression="zstd",
             compression_level=19,
             write_statistics=False,
@@ -207,13 +210,17 @@ def _compress(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
+def _write_table(target: Path, table: pa.Table, **options: Any) -> None:
+    pq.write_table(table, target, **options)
+
+
 def _keep_samples(source: Path, target: Path, count: int) -> None:
     try:
         images = read_images(source, 4, "")[:count]
     except BenchError:
         shutil.copyfile(source, target)
     else:
-        np.save(target, images)
+        write_images(target, images)
 
 
 def without_folders(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from bench.basics.errors import BenchError
 from bench.leaderboard.paper_tables import PaperCell, PaperTable
 from bench.leaderboard.statistics import Estimate
-from bench.looking.arrays import read_images
 from bench.planning.paper_layout import Figure as Sketch
 from bench.planning.values import plain
+from bench.records.arrays import read_images
 from bench.reporting.figures import DPI, GREY, house_style, png
 
 Pictures = NDArray[np.uint8]

@@ -30,6 +30,7 @@ from bench.datasets.source import Dataset
 from bench.learners.embeddings import Pool
 from bench.planning import components
 from bench.planning.plan import PlannedRun
+from bench.records.arrays import CURVE, write_curve, write_images
 from bench.records.record import Evaluation, MethodCard, RunRecord, Status, write_record
 from bench.records.scores import read_scores, scores_digest
 from bench.records.seal import plain
@@ -203,8 +204,7 @@ class _Execution:
             return
         try:
             made = method.samples(images, context)
-            with replacing(path) as temporary, open(temporary, "wb") as file:
-                np.save(file, (255 * made).round().clamp(0, 255).to(torch.uint8).cpu().numpy())
+            write_images(path, (255 * made).round().clamp(0, 255).to(torch.uint8).cpu().numpy())
         except Exception:  # pictures must not cost a run its results
             self.log(f"no samples: {traceback.format_exc()}")
 
@@ -296,9 +296,8 @@ class _Execution:
             self.notes.setdefault("artifacts", {})[kind] = artifact.key
             if "losses" in artifact.tensors:
                 curves += _curve(kind, artifact.tensors["losses"].tolist(), [])
-        frame = pd.DataFrame(curves, columns=["stage", "step", "name", "value"])
-        with replacing(self.run.folder / "train.parquet") as temporary:
-            frame.to_parquet(temporary, index=False)
+        rows = [dict(zip(CURVE.names, row)) for row in curves]
+        write_curve(self.run.folder / "train.parquet", pa.Table.from_pylist(rows, schema=CURVE))
 
     def _keep(self, earlier: RunRecord) -> None:
         self.evaluations = list(earlier.evaluations)

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from bench.basics.errors import BenchError
-from bench.basics.files import check_regular
 from bench.basics.keys import content_key
 from bench.contracts import ProgressCallback
+from bench.records.arrays import read_curve, read_images
 from bench.records.record import UNSEALED, RunRecord, folder_name, read_record, run_folders, strays
 from bench.records.scores import read_scores, seal_folder
 from bench.running.containment import contained
@@ -33,6 +31,14 @@ class Finding:
     path: Path
     state: Literal["whole", "unsealed", "damaged", "not rescored", "otherwise"]
     said: str = ""
+
+
+_OTHER_FILES: dict[str, Callable[[Path], object]] = {
+    "train.parquet": read_curve,
+    "samples.npy": lambda path: read_images(path, 4, "its images are left out"),
+    "synthetic.npy": lambda path: read_images(path, 5, "delete it and inspect again"),
+    "invented.npy": lambda path: read_images(path, 5, "delete it and inspect again"),
+}
 
 
 def verify(
@@ -78,7 +84,7 @@ def _of_run(
     for path in sorted(folder.glob("*.safetensors")):
         owner = found[0].key if found and path.name == "weights.safetensors" else ""
         yield _checked("file", path, lambda path=path, owner=owner: load_tensors(path, owner))  # type: ignore[misc]
-    for name, read in (("train.parquet", _read_parquet), ("samples.npy", _read_images)):
+    for name, read in _OTHER_FILES.items():
         if (path := folder / name).exists():
             yield _checked("file", path, lambda path=path, read=read: read(path))  # type: ignore[misc]
     if again and found and found[0].done:
@@ -111,14 +117,3 @@ def _check_artifact(path: Path) -> None:
     finished = ".partial" not in path.name and ".training" not in path.name
     if finished and "recipe" in meta and content_key(meta["recipe"])[:12] not in path.name:
         raise BenchError(f"{path} was made by another recipe than its name says; delete it and run again")
-
-
-def _read_parquet(path: Path) -> None:
-    check_regular(path)
-    with pq.ParquetFile(path) as file:
-        file.read(use_threads=False)
-
-
-def _read_images(path: Path) -> None:
-    check_regular(path)
-    np.load(path, allow_pickle=False, mmap_mode="r")

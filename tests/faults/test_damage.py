@@ -128,7 +128,7 @@ def test_a_full_disk_costs_nothing_that_was_there(cache, glyphs, tmp_path, limit
     import resource
 
     bench = Bench(cache, tmp_path)
-    request = ("run", "--methods", "umtra-maml,chance", "--no-references", *REQUEST)
+    request = ("run", "--methods", "umtra-maml,chance", "--no-references", "--budget", "smoke", *TINY)
 
     def small():
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))

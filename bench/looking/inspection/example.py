@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.basics.files import replacing
-from bench.looking.arrays import read_images
+from bench.records.arrays import read_images, write_images
 
 if TYPE_CHECKING:  # reports read these files, and do without PyTorch
     from bench.contracts import Tasks
@@ -34,8 +33,7 @@ def example(tasks: Tasks) -> Example:
 
 def write_example(folder: Path, tasks: Tasks) -> None:
     """Write the first of ``tasks`` to ``synthetic.npy``."""
-    with replacing(folder / FILE) as temporary, open(temporary, "wb") as file:
-        np.save(file, example(tasks))
+    write_images(folder / FILE, example(tasks))
 
 
 def file_of(folder: Path) -> Path | None:
