@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from bench.basics.errors import BenchError
 from bench.basics.files import read_json
+from bench.basics.npy import map_array
 from bench.contracts import ProgressCallback
 from bench.datasets.faults import no_fault_of_the_data
 from bench.datasets.images import Attributes
@@ -32,7 +33,7 @@ def open_prepared(name: str, key: str, folder: Path, progress: ProgressCallback 
         meta = read_json(folder / "meta.json")
         if meta["key"] != key:
             raise ValueError("it was made with other settings than its name says")
-        pixels = np.lib.format.open_memmap(folder / "images.npy", mode="r")
+        pixels = map_array(folder / "images.npy")
         if pixels.dtype != np.uint8 or list(pixels.shape) != meta["shape"]:
             raise ValueError(f"images.npy is {pixels.dtype} {list(pixels.shape)}, not uint8 {meta['shape']}")
         if (folder / "images.npy").stat().st_size != pixels.offset + pixels.nbytes:

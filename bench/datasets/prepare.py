@@ -26,7 +26,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
@@ -34,6 +33,7 @@ from filelock import FileLock, Timeout
 from bench.basics.errors import BenchError
 from bench.basics.files import install_folder, remove_leftovers
 from bench.basics.keys import content_key
+from bench.basics.npy import map_array
 from bench.contracts import ProgressCallback
 from bench.datasets.faults import Unfinished, is_utf8, shown
 from bench.datasets.likeness import likenesses
@@ -184,7 +184,7 @@ def _prepare(
 
 def _warnings(source: DatasetSource, items: Sequence[Item], images: Path) -> list[str]:
     """What anyone who reads a score on these images should know."""
-    pixels = np.lib.format.open_memmap(images, mode="r")
+    pixels = map_array(images)
     rows = [(item.split, item.class_name, item.file_id) for item in items]
     found = likenesses(pixels, rows, of_classes=not _has_attributes(source))
     return [*found, *(source.warnings(items) if isinstance(source, WarningSource) else ())]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from bench.basics.errors import BenchError
 from bench.basics.files import check_regular, replacing
+from bench.basics.npy import map_array
 
 MOST_BYTES = 2**31
 _TRAILER = b"\nsha256 "  # stands behind the images of a .npy file, where NumPy does not look
@@ -45,6 +46,8 @@ def read_curve(path: Path) -> pa.Table:
     check_regular(path)
     with pq.ParquetFile(path) as file:
         table = file.read(use_threads=False)
+    if missing := set(CURVE.names) - set(table.column_names):
+        raise ValueError(f"it has no column {' or '.join(sorted(missing))}")
     facts = {key: value for key, value in (table.schema.metadata or {}).items() if key != b"pandas"}
     whole = table.select(CURVE.names).cast(CURVE).replace_schema_metadata(None)
     if facts and facts != {_KEY: _curve_digest(whole).encode()}:
@@ -80,14 +83,13 @@ def read_images(path: Path, axes: int, mend: str) -> NDArray[np.uint8]:
         check_regular(path)
         if path.stat().st_size > MOST_BYTES:
             raise ValueError(f"more than {MOST_BYTES} bytes")
-        # Mapped, not read: then NumPy compares the shape that the file claims with its size.
-        images = np.load(path, mmap_mode="r", allow_pickle=False)
+        images = map_array(path)
         behind = path.read_bytes()[images.offset + images.nbytes :]
         if behind and (behind[: len(_TRAILER)] != _TRAILER or behind[len(_TRAILER) :].decode() != _digest(images)):
             raise ValueError("its images do not match their checksum")
         if images.dtype != np.uint8 or images.ndim != axes or images.shape[-3] not in (1, 3) or not images.size:
             raise ValueError(f"uint8 images of {axes} axes expected, not {images.dtype} {images.shape}")
         return np.array(images)
-    except (OSError, ValueError, EOFError, OverflowError, MemoryError, SyntaxError, AttributeError) as error:
+    except (OSError, ValueError, MemoryError) as error:
         reason = " ".join(str(error).split())[:120]
         raise BenchError(f"{path} is damaged ({reason}); {mend}") from error

@@ -1,5 +1,7 @@
 """Flipped and cut bytes at random places of every kind of file: noticed and named, or harmless."""
 
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -92,7 +94,7 @@ def read(folder, path, cache):
 
 
 def test_no_damaged_byte_becomes_a_number(written, cache, wanted, counted):
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(int(os.environ.get("BENCH_FAULTS_SEED", "0")))
     found = files(written)
     assert len(found) >= 12, sorted(found)
     whole = {kind: read(written, path, cache) for kind, path in found.items()}
@@ -122,7 +124,7 @@ def test_no_damaged_byte_becomes_a_number(written, cache, wanted, counted):
         assert complaints or results == whole[kind][0], f"{how} byte {at} of {kind} changed a result unseen"
 
 
-@pytest.mark.parametrize("limit", [2_000, 60_000, 400_000])
+@pytest.mark.parametrize("limit", [2_000, 6_000, 12_000])
 def test_a_full_disk_costs_nothing_that_was_there(cache, glyphs, tmp_path, limit, counted):
     """Files may not grow beyond ``limit`` bytes: as on a full disk, and the same command goes on when there is room."""
     import resource
