@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test gate lint format clean
+.PHONY: demo test gate faults lint format clean
 
 demo: $(INSTALLED)
 	$(BIN)/bench run --methods lasium,umtra --budget quick --workers 2 --out runs/demo
@@ -23,6 +23,11 @@ gate: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/bench run --experiment gate --workers 2 --out runs/gate
 	OMP_NUM_THREADS=1 $(BIN)/bench inspect $(SAMPLERS) --experiment gate --tasks 200 --out runs/gate
 	$(BIN)/bench check --baseline reports/baselines/gate.parquet --runs runs/gate
+
+# A quarter of an hour: kills at random moments, damaged files, full disks; other moments and bytes with BENCH_FAULTS_SEED=1.
+faults: $(INSTALLED)
+	OMP_NUM_THREADS=1 BENCH_FAULTS_KILLS=$${BENCH_FAULTS_KILLS:-300} BENCH_FAULTS_DAMAGED=$${BENCH_FAULTS_DAMAGED:-2000} \
+		$(BIN)/python -m pytest tests/faults
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

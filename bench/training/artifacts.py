@@ -86,6 +86,7 @@ class ArtifactStore:
 
         def trained(target: int, own: Checkpoint) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
             with FileLock(line.with_suffix(".lock")):
+                remove_leftovers(self.root, line.name)
                 shared = Checkpoint(line, checkpoint_seconds, content_key(recipe))
                 state = shared.load()
                 gone_past = state is not None and state[1]["step"] > target * steps_per_epoch
