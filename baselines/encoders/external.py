@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,8 +15,10 @@ from bench.basics.errors import BenchError, Diverged, did_you_mean
 from bench.contracts import Context
 from bench.datasets.images import UnlabelledImages
 from bench.foreign import objects
-from bench.foreign.formats import ENCODER, Opened, open_file, sha256
+from bench.foreign.formats import open_file, sha256
 from bench.foreign.probing import any_batch_size, finite, steady
+from bench.foreign.reading import user_path
+from bench.foreign.roles import ENCODER, Opened
 
 VERSION = 1
 """Raised whenever the same settings would make other embeddings with the same encoder."""
@@ -115,11 +116,11 @@ class File(Settings):
     @staticmethod
     def digest(path: Any) -> str:
         """SHA-256 (hex) of the file: what makes another file another run. Nothing of it is opened."""
-        return sha256(Path(str(path)).expanduser(), ENCODER)
+        return sha256(user_path(str(path)), ENCODER)
 
     def obtain(self, images: UnlabelledImages, context: Context) -> ExternalEncoder:
         """The encoder, checked; BenchError says in one sentence what is wrong with it, Diverged that it collapsed."""
-        path = Path(str(self.path)).expanduser()
+        path = user_path(str(self.path))
         expected = self.sha256 or self.digest(path)
         opened = open_file(path, ENCODER, expected, images.device)
         return self.adapted(f"encoder file {path}", opened, images, context, file=path.name, sha256=expected)
@@ -133,8 +134,9 @@ class Object(Settings):
     The attribute is a callable from images [n, C, H, W] to embeddings [n, d], a module (put into evaluation mode,
     moved to the device), or, where it needs no argument, a function or class that makes either.
 
-    sha256 covers the name and the source file of its module, not what that imports or reads, such as weights:
-    raise ``revision`` when those change, or finished runs are taken for current ones.
+    sha256 covers the name and the code behind it: its module, the packages round it, and what they import, directly or
+    not, from the same folder. Not what is installed besides, nor what the code reads, such as weights: raise
+    ``revision`` when those change, or finished runs are taken for current ones.
     """
 
     callable: str | None = None
@@ -146,7 +148,7 @@ class Object(Settings):
 
     @staticmethod
     def digest(name: Any) -> str:
-        """SHA-256 (hex) of the name and the source of its module, which is found, not run (packages round it are)."""
+        """SHA-256 (hex) of the name and the code behind it, which is found, not run."""
         return objects.digest(name, ENCODER)
 
     def obtain(self, images: UnlabelledImages, context: Context) -> ExternalEncoder:

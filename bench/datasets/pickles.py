@@ -2,7 +2,8 @@
 
 A pickle is a program that may call whatever it names. This reader admits the handful of names with which NumPy writes
 arrays, numbers and their types (of NumPy 1 and 2, under Python 2 and 3), and answers them with functions of its own,
-so that not even NumPy's own code sees what a stranger wrote. Any other name is refused before it is looked up.
+so that not even NumPy's own code sees what a stranger wrote. Any other name is refused before it is looked up. How much
+it would make is counted first, see :mod:`bench.datasets.pickle_bounds`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.basics.errors import BenchError
+from bench.basics.files import check_regular
+from bench.datasets.pickle_bounds import Excessive, names_asked_for
 
 _DEEPEST = 8
 """Levels of dicts and lists within each other that are looked into."""
@@ -29,11 +32,17 @@ def read_arrays(path: Path) -> Any:
     """The content of a pickle file: dicts, lists, tuples, strings, numbers and NumPy arrays of numbers.
 
     Strings of Python 2 come as bytes. Arrays are read-only. Raises BenchError in one sentence for a file that is
-    damaged, and for one that names anything but NumPy's arrays; nothing of it is run then.
+    damaged or no regular file, for one that names anything but NumPy's arrays, and for one that stands for far more
+    values than it has; nothing of it is run then.
     """
     try:
+        check_regular(path)
         with open(path, "rb") as file:
+            names_asked_for(file)
+            file.seek(0)
             return _settled(_Unpickler(file, encoding="bytes").load())
+    except Excessive as error:
+        raise BenchError(f"{path} is refused: it {error}, and no file of arrays needs that") from error
     except _Refused as error:
         raise BenchError(f"{path} is refused: {error}") from error
     except OSError as error:
@@ -94,13 +103,13 @@ class _TypeOf:
     __slots__ = ("code", "dtype")
 
     def __init__(self, code: Any) -> None:
-        self.code = code.decode("ascii") if isinstance(code, bytes) else str(code)
+        self.code = _text(code)
         if not re.fullmatch(r"[biuf][1248]", self.code):
             raise _Refused(f"it holds an array of {self.code!r}, not of numbers")
         self.dtype = np.dtype(self.code)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        order = state[1].decode("ascii") if isinstance(state[1], bytes) else str(state[1])
+        order = _text(state[1])
         self.dtype = np.dtype(("" if order == "|" else order) + self.code)
 
 
@@ -150,7 +159,7 @@ class _Encode(_Frozen):
 
     def __call__(self, text: str, encoding: Any = "latin1") -> bytes:
         if encoding not in ("latin1", b"latin1"):
-            raise _Refused(f"it encodes text as {encoding!r}")
+            raise _Refused("it encodes text in a way of its own")
         return text.encode("latin1")
 
 
@@ -161,6 +170,14 @@ class _NoBytes(_Frozen):
 
     def __call__(self) -> bytes:
         return b""
+
+
+def _text(value: Any) -> str:
+    """The name or byte order of a type, by Python 2 or 3."""
+    text = value.decode("ascii") if isinstance(value, bytes) else value
+    if not isinstance(text, str):
+        raise _Refused("it holds an array of something else than numbers")
+    return text[:20]
 
 
 def _array(data: Any, kind: Any, shape: Any, order: Any) -> NDArray[Any]:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import importlib.util
 import inspect
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bench.basics.errors import BenchError
-from bench.foreign.formats import Role
+from bench.foreign import sources
+from bench.foreign.roles import Role
 
 
 def split(name: Any, role: Role) -> tuple[str, str]:
@@ -32,17 +31,16 @@ def split(name: Any, role: Role) -> tuple[str, str]:
 
 
 def digest(name: Any, role: Role) -> str:
-    """SHA-256 (hex) of the name and the source of its module, which is found, not run (packages round it are)."""
+    """SHA-256 (hex) of the name and of the code behind it: see :mod:`bench.foreign.sources`. None of it is run."""
     module, _ = split(name, role)
     content = hashlib.sha256(f"{name}\n".encode())
     try:
-        spec = importlib.util.find_spec(module)
+        for part in sources.of(module):
+            content.update(part)
+    except BenchError as error:
+        raise BenchError(f"{role.noun}.callable={name}: {error}") from error
     except Exception as error:
         raise BenchError(f"{role.noun}.callable={name}: {type(error).__name__}: {error}") from error
-    if spec is None:
-        raise BenchError(f"{role.noun}.callable={name}: there is no module {module!r} here or in {Path.cwd()}")
-    if spec.origin is not None and Path(spec.origin).is_file():
-        content.update(Path(spec.origin).read_bytes())
     return content.hexdigest()
 
 

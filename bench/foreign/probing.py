@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from bench.basics.errors import BenchError
-from bench.foreign.formats import Role
+from bench.foreign.roles import Role
 
 SIZES = (3, 2, 1)  # batch sizes that must work
 # In units of the width of what it puts out:

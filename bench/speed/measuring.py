@@ -314,4 +314,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
         facts = {"torch": torch.__version__, "machine": platform.machine(), "keeps_freed_memory": kept}
         settings = {"threads": chosen.threads, "device": str(device), "rounds": chosen.rounds}
         write_json(chosen.json, {**facts, **settings, "results": [asdict(result) for result in results]})
-

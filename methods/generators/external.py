@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from bench.basics.errors import BenchError
 from bench.contracts import Context
 from bench.datasets.images import UnlabelledImages
 from bench.foreign import objects
-from bench.foreign.formats import GENERATOR, Opened, open_file, sha256
+from bench.foreign.formats import open_file, sha256
+from bench.foreign.reading import user_path
+from bench.foreign.roles import GENERATOR, Opened
 from methods.generators.alive import check_alive
 from methods.generators.foreign_generator import ExternalGenerator, Settings
 from methods.generators.probe import probe
@@ -38,11 +39,11 @@ class File(Settings):
     @staticmethod
     def digest(path: Any) -> str:
         """SHA-256 (hex) of the file: what makes another file another run. Nothing of it is opened."""
-        return sha256(Path(str(path)).expanduser(), GENERATOR)
+        return sha256(user_path(str(path)), GENERATOR)
 
     def obtain(self, images: UnlabelledImages, context: Context) -> ExternalGenerator:
         """The generator, checked; BenchError says in one sentence what is wrong with it, Diverged that it collapsed."""
-        path = Path(str(self.path)).expanduser()
+        path = user_path(str(self.path))
         expected = self.sha256 or self.digest(path)
         opened = open_file(path, GENERATOR, expected, images.device)
         return adapted(self, f"generator file {path}", opened, images, context, file=path.name, sha256=expected)
@@ -56,8 +57,9 @@ class Object(Settings):
     The attribute is a callable from latents [n, latent_dim] to images [n, C, H, W], a module (put into evaluation
     mode, moved to the device), or, where it needs no argument, a function or class that makes either.
 
-    sha256 covers the name and the source file of its module, not what that imports or reads, such as weights:
-    raise ``revision`` when those change, or finished runs are taken for current ones.
+    sha256 covers the name and the code behind it: its module, the packages round it, and what they import, directly or
+    not, from the same folder. Not what is installed besides, nor what the code reads, such as weights: raise
+    ``revision`` when those change, or finished runs are taken for current ones.
     """
 
     callable: str | None = None
@@ -69,7 +71,7 @@ class Object(Settings):
 
     @staticmethod
     def digest(name: Any) -> str:
-        """SHA-256 (hex) of the name and the source of its module, which is found, not run (packages round it are)."""
+        """SHA-256 (hex) of the name and the code behind it, which is found, not run."""
         return objects.digest(name, GENERATOR)
 
     def obtain(self, images: UnlabelledImages, context: Context) -> ExternalGenerator:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from bench.basics.errors import BenchError
-from bench.foreign.formats import GENERATOR
 from bench.foreign.probing import SIZES, any_batch_size, finite, steady
+from bench.foreign.roles import GENERATOR
 from methods.generators.foreign_generator import ExternalGenerator
 
 SAMPLES = 256  # latents whose values must lie within the declared range

@@ -13,7 +13,7 @@ from test_encoders import context, images
 from baselines.encoders.external import File, Object
 from bench.basics.errors import BenchError, Diverged
 from bench.contracts import Encoder, EncoderRecipe
-from bench.foreign import formats
+from bench.foreign import formats, roles
 from bench.learners.embeddings import embed
 
 SHAPE = (1, 28, 28)
@@ -63,7 +63,7 @@ def test_a_file_embeds_as_the_network_it_was_made_of(kind, tmp_path):
     torch.testing.assert_close(embed(encoder, x), expected.float(), atol=1e-5, rtol=0)
     assert not encoder.encode(x).requires_grad
     notes = noted.notes["encoder"]
-    assert notes["sha256"] == formats.sha256(path, formats.ENCODER) == File.digest(path)
+    assert notes["sha256"] == formats.sha256(path, roles.ENCODER) == File.digest(path)
     assert (notes["file"], notes["dim"], notes["input"], notes["outside_data"]) == (path.name, 5, [1, 28, 28], True)
     json.dumps(noted.notes, allow_nan=False)
 

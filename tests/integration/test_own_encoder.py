@@ -1,6 +1,7 @@
 """An encoder of the user's own, from one line on the command line to the leaderboard, and bad ones beside good ones."""
 
 import json
+import os
 
 from commands import TINY
 from own_generators import SIDE, Seer, save_pt2
@@ -30,6 +31,31 @@ def test_a_file_and_an_object_run_from_one_line_to_the_leaderboard(bench):
     assert found["embedding-linear-object"]["notes"]["encoder"]["object"] == "my_code:encode"
     again = bench("plan", "--methods", "embedding-knn-object", "--no-references", own[1], "encoder.outside_data=false")
     assert "encoder.outside_data=False" in again.stdout
+
+
+def test_a_change_in_the_package_behind_an_object_is_another_run(bench):
+    package = bench.folder / "mypkg"
+    package.mkdir()
+    (package / "__init__.py").write_text("from mypkg.net import encode\n")
+    request = (*RUN, "--methods", "embedding-knn-object", "encoder.callable=mypkg:encode")
+    for step in (4, 2):
+        (package / "net.py").write_text(f"def encode(x):\n    return x[:, :, ::{step}, ::{step}].flatten(1)\n")
+        assert "1 of 1 run done" in bench(*request).stdout.replace("runs done", "run done")
+    found = [json.loads(path.read_text()) for path in bench.out.glob("*/*/*/run.json")]
+    assert sorted(one["notes"]["encoder"]["dim"] for one in found) == [49, 196]
+    assert len({one["key"] for one in found}) == 2
+
+
+def test_a_file_that_cannot_be_read_is_refused_before_anything_starts(bench):
+    os.mkfifo(bench.folder / "pipe.pt2")
+    (bench.folder / "zeros.pth").symlink_to("/dev/zero")
+    for methods, setting, said in (
+        ("embedding-knn-file", "encoder.path=pipe.pt2", "cannot read encoder file pipe.pt2: it is no file"),
+        ("embedding-knn-file", f"encoder.path={'a' * 256}.pt2", "File name too long"),
+        ("embedding-knn-vgg19", "encoder.weights=zeros.pth", "cannot read zeros.pth: it is no file"),
+    ):
+        assert said in bench.error(*RUN, "--methods", methods, setting)
+    assert not bench.out.exists()
 
 
 def test_bad_embeddings_and_impossible_clusters_stop_no_other_method(bench):

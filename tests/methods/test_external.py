@@ -13,7 +13,7 @@ from own_generators import LATENT, Tiny, reference, save_onnx, save_pt2, save_to
 from bench.basics.seeds import Seed
 from bench.contracts import Generator
 from bench.datasets.resize import resize
-from bench.foreign import formats
+from bench.foreign import formats, roles
 from methods.generators.external import ExternalGenerator, File, Object
 
 # Each format decodes as the network does
@@ -37,7 +37,7 @@ def test_a_file_decodes_as_the_network_it_was_made_of(kind, tmp_path):
     assert not images.is_inference()
     torch.testing.assert_close(images, reference(z, network).float(), atol=1e-5, rtol=0)
     notes = context.notes["generator"]
-    assert notes["sha256"] == formats.sha256(path, formats.GENERATOR)
+    assert notes["sha256"] == formats.sha256(path, roles.GENERATOR)
     assert notes["file"] == path.name
     assert notes["outside_data"] is True
     json.dumps(context.notes, allow_nan=False)

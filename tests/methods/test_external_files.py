@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import pickle
 import zipfile
 
@@ -10,7 +11,8 @@ import torch
 from helpers_external import SHAPE, latents, obtain, refusal
 from own_generators import LATENT, Evil, Tiny, save_onnx, save_pt2
 
-from bench.foreign import formats
+from bench.basics.errors import BenchError
+from bench.foreign import formats, roles
 from methods.generators.external import File
 
 
@@ -92,6 +94,10 @@ def poisoned(kind, witness):
             graph = model["graph_module"]["graph"]
             if kind == "operator":
                 graph["nodes"][0]["target"] = "torch.os.system"
+            elif kind == "operator beside mathematics":
+                graph["nodes"][0]["target"] = "torch.ops.aten.manual_seed.default"
+            elif kind == "power of a power":
+                return text.replace("Symbol('", "Pow(Integer(9), Pow(Integer(9), Integer(9))) + Symbol('", 1).encode()
             elif kind == "expression":
                 return text.replace("Symbol('", f"{call} or Symbol('", 1).encode()
             elif kind == "expression under another name":
@@ -130,7 +136,9 @@ def poisoned(kind, witness):
         ("legacy weights", "holds pickled weights"),
         ("example", "example inputs"),
         ("operator", "'torch.os.system' as its target"),
+        ("operator beside mathematics", "'torch.ops.aten.manual_seed.default' as its target"),
         ("expression", "as its expr_str"),
+        ("power of a power", "as its expr_str"),
         ("expression under another name", "as its expr_str"),
         ("guard", "guards written as code"),
         ("name", "as its name"),
@@ -146,6 +154,37 @@ def test_code_hidden_in_an_archive_does_not_run(kind, expected, pt2, tmp_path):
     path = rewritten(pt2, tmp_path / "g.pt2", poisoned(kind, witness))
     assert expected in refusal(File(path=str(path)), tmp_path)
     assert not witness.exists()
+
+
+def test_sizes_that_are_powers_pass(tmp_path):
+    class Squares(torch.nn.Module):
+        def forward(self, z):
+            n = z.shape[0]
+            return z + z.new_ones((n * n * 3 + n**3) // 2).mean() - 1
+
+    path = save_pt2(tmp_path / "g.pt2", Squares())
+    z = torch.randn(3, LATENT)
+    opened = formats.open_file(path, roles.GENERATOR, formats.sha256(path, roles.GENERATOR), z.device)
+    torch.testing.assert_close(opened.run(z), z)
+
+
+@pytest.mark.parametrize("ending", ["pt2", "pt", "onnx"])
+def test_what_is_no_file_is_refused_and_not_waited_for(ending, tmp_path):
+    pipe, zeros, long = tmp_path / f"pipe.{ending}", tmp_path / f"zeros.{ending}", tmp_path / f"{'a' * 260}.{ending}"
+    os.mkfifo(pipe)
+    zeros.symlink_to("/dev/zero")
+    for path, said in ((pipe, "it is no file"), (zeros, "it is no file"), (long, "File name too long")):
+        with pytest.raises(BenchError, match=said) as error:
+            File.digest(path)
+        assert "\n" not in str(error.value)
+
+
+def test_an_archive_that_unpacks_to_far_more_than_its_size_is_refused(pt2, tmp_path):
+    path = tmp_path / "bomb.pt2"
+    path.write_bytes(pt2.read_bytes())
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(f"{archive.namelist()[0].partition('/')[0]}/extra/much", bytes(80 * 2**20))
+    assert "bytes would unpack to 8" in refusal(File(path=str(path)), tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["weight", "expression"])
@@ -171,7 +210,9 @@ def test_torchscript_that_writes_files_is_not_opened(tmp_path):
 
     path = tmp_path / "g.pt"
     torch.jit.script(Writer()).save(str(path))
-    assert "calls save(), which touches files" in refusal(File(path=str(path), latent_dim=LATENT), tmp_path)
+    assert "names 'save' in its code, which is not among the operators that a network needs" in refusal(
+        File(path=str(path), latent_dim=LATENT), tmp_path
+    )
 
 
 def test_networks_of_common_layers_pass_the_vetting(tmp_path):

@@ -137,6 +137,53 @@ def test_a_shape_that_the_bytes_do_not_fill_is_damage(tmp_path: Path) -> None:
         read_arrays(tmp_path / "a.pkl")
 
 
+SAME_AGAIN = b"\x80\x02}K\x01K\x01\x86q\x00" + b"".join(b"h%c\x86q%c" % (i, i + 1) for i in range(40)) + b"K\x01s."
+"""164 bytes: tuples of the one before, twice, the last of which is to be hashed."""
+IN_LISTS = b"\x80\x02]q\x00" + b"".join(b"0]q%c(" % (i + 1) + b"h%c" % i * 20 + b"e" for i in range(8)) + b"."
+FROM_BEHIND = (
+    b"\x80\x02"
+    + b"".join(b"]q%c0" % i for i in range(30))
+    + b"".join(b"h%c(h%ch%ce0" % (i, i - 1, i - 1) for i in range(29, 0, -1))
+    + b"h\x1d."
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (SAME_AGAIN, "stands for more than"),
+        (IN_LISTS, "stands for more than"),
+        (FROM_BEHIND, "holds a value that is within itself"),
+        (b"\x80\x02K\x01" + b"\x85" * 100_000 + b".", "nests values more than 100 deep"),  # hashing it would crash
+        (b"\x80\x02]r\xff\xff\xff\x7f.", "numbers its values up to 2147483647"),
+        (b"\x80\x02]2\x86.", "doubles a value"),
+    ],
+)
+def test_a_small_pickle_that_stands_for_much_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: bytes, message: str
+) -> None:
+    (tmp_path / "a.pkl").write_bytes(text)
+    monkeypatch.setattr("bench.datasets.pickles._Unpickler", None)
+    with pytest.raises(BenchError, match=f"is refused: it {message}"):
+        read_arrays(tmp_path / "a.pkl")
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_shared_arrays_and_many_small_ones_are_no_bomb(tmp_path: Path, protocol: int) -> None:
+    array = np.arange(3)
+    value = [array, array, {"again": array}, [np.full(2, i) for i in range(300)], [np.int64(i) for i in range(300)]]
+    got = read_arrays(written(tmp_path / "a.pkl", value, protocol))
+    assert got[2]["again"].tolist() == got[1].tolist() == [0, 1, 2]
+    assert got[3][299].tolist() == [299, 299]
+    assert got[4] == list(range(300))
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.pkl")
+    with pytest.raises(BenchError, match="it is no file"):
+        read_arrays(tmp_path / "a.pkl")
+
+
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="cannot read"):
         read_arrays(tmp_path / "none.pkl")

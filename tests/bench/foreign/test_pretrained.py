@@ -82,7 +82,7 @@ def test_bad_files_are_one_sentence(tmp_path):
     (tmp_path / "text.pth").write_text("<html>not found</html>")
     torch.save([torch.ones(1)], tmp_path / "list.pth")
     for name, said in {
-        "cut.pth": "is damaged or no checkpoint",
+        "cut.pth": "is damaged, or no archive as torch writes them",
         "cut.safetensors": "is damaged or no checkpoint",
         "text.pth": "(holds more than tensors|is damaged|names the class)",
         "list.pth": r"must hold tensors by name \(a state dict\), not list",
