@@ -183,7 +183,7 @@ def test_an_interrupted_training_ends_with_the_same_bytes(tmp_path, one_thread, 
         trained(tmp_path / "b", 2, progress=interrupt)
     assert not list((tmp_path / "b/artifacts").glob("msgan-????????????.safetensors"))
     resumed = trained(tmp_path / "b", 2, progress=interrupt)
-    assert steps == [*range(1, stop + 1), *range(stop, 2 * STEPS + 1)], "it went on where it had been saved"
+    assert steps == list(range(1, 2 * STEPS + 1)), "what was done when it was interrupted is not done again"
     assert_same(whole, resumed)
 
 
