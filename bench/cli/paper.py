@@ -24,12 +24,23 @@ class Paper(Console):
             self.width = terminal
 
     def _keep_words(self, table: Table) -> int:
-        """Let no column be narrower than its longest word; the least width of the table then."""
+        """Let no column be narrower than its longest word, and share what is left; the width of the table then.
+
+        The widths are fixed: Rich would take from a column what no fold can give, and cut what does not fit.
+        """
         wide = self.options.update(width=_WIDEST)
+        least, most = [], []
         for column in table.columns:
             cells = (column.header, *column.cells)
             for inner in (cell for cell in cells if isinstance(cell, Table)):
                 self._keep_words(inner)
-            words = [Measurement.get(self, wide, cell).minimum for cell in cells]
-            column.min_width = max(column.min_width or 0, *words)
-        return Measurement.get(self, wide, table).minimum
+            sizes = [Measurement.get(self, wide, cell) for cell in cells]
+            least.append(max(column.min_width or 0, *(size.minimum for size in sizes)))
+            most.append(max(least[-1], *(size.maximum for size in sizes)))
+            column.min_width = least[-1]
+        frame = Measurement.get(self, wide, table).minimum - sum(least)
+        wanted, spare = sum(most) - sum(least), max(0, self.width - frame - sum(least))
+        if wanted > spare:
+            for column, low, high in zip(table.columns, least, most):
+                column.width = low + (high - low) * spare // wanted
+        return frame + sum(least) + min(wanted, spare)

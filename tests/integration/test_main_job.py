@@ -117,7 +117,7 @@ def test_workers_end_when_their_parent_is_killed(bench):
     process.kill()
     process.communicate(timeout=60)
     deadline = time.monotonic() + 60
-    stopped = ("interrupted", "stopped by the user; run again to go on")
+    stopped = ("interrupted", "stopped by SIGTERM; run again to go on")
     while [_end(path) for path in logs("*/*/*/run.json")] != [stopped] * 2:
         assert time.monotonic() < deadline, "the workers train on without a parent"
         time.sleep(0.1)
