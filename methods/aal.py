@@ -48,6 +48,11 @@ class AalSampler:
     recipe: Aal
     images: UnlabelledImages
 
+    @property
+    def capturable(self) -> bool:
+        """Whether sampling launches the same kernels whatever it draws: see ``meta_train``."""
+        return self.images.resident and self.recipe.capturable(self.images.shape)
+
     def sample(self, n: int, spec: TaskSpec, rng: torch.Generator) -> Tasks:
         """``n`` tasks: one gather and one augmentation for all of them."""
         needed = spec.way * spec.shot

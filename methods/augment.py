@@ -119,5 +119,6 @@ def grey(images: Tensor) -> Tensor:
     """Grey of every pixel [B, 1, H, W]: ITU-R BT.601 luma of RGB images, else the mean over channels."""
     if images.shape[1] != 3:
         return images.mean(dim=1, keepdim=True)
-    weights = images.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+    # Filled on the device: a tensor of a list would be copied there, and everything would wait for it.
+    weights = torch.stack([images.new_full((), share) for share in (0.299, 0.587, 0.114)]).view(1, 3, 1, 1)
     return (images * weights).sum(dim=1, keepdim=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -60,9 +61,13 @@ class Augmentation:
             if not 0 <= (value := getattr(self, setting)) <= 1:
                 raise BenchError(f"{name}: {setting} must be between 0 and 1, not {value}")
 
+    def capturable(self, shape: tuple[int, int, int]) -> bool:
+        """Whether :meth:`augmented` launches the same kernels whatever it draws, for images [C, H, W]."""
+        return (self.augmentation if self.augmentation != "auto" else _fitting(shape)) != "autoaugment"
+
     def augmented(self, images: Tensor, rng: torch.Generator) -> Tensor:
         """Images [B, C, H, W] in [0, 1] -> an augmented copy of each, with parameters of its own drawn from ``rng``."""
-        chosen = self.augmentation if self.augmentation != "auto" else _fitting(images)
+        chosen = self.augmentation if self.augmentation != "auto" else _fitting(images.shape[1:])
         if chosen == "autoaugment":
             return random_policy(images, POLICIES[self.policy], rng)
         if chosen == "pixel":
@@ -71,8 +76,8 @@ class Augmentation:
         return random_colour(images, self.photo_brightness, self.photo_contrast, self.photo_saturation, rng)
 
 
-def _fitting(images: Tensor) -> str:
-    _, channels, height, width = images.shape
+def _fitting(shape: Sequence[int]) -> str:
+    channels, height, width = shape
     if channels == 3:
         return "autoaugment"
     return "pixel" if channels == 1 and max(height, width) <= LARGEST_PIXEL_SIDE else "photo"

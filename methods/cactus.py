@@ -20,6 +20,8 @@ from bench.basics.errors import BenchError, did_you_mean
 from bench.basics.seeds import Seed
 from bench.contracts import Context, EncoderRecipe, Learner, MetaLearner, TaskSpec
 from bench.datasets.images import UnlabelledImages
+from bench.learners import lloyd
+from bench.learners.clustering import algorithm
 from bench.learners.embeddings import embed_all
 from bench.tasks.labelled import LabelledSampler
 from bench.training.checkpoint import Checkpoint
@@ -111,6 +113,7 @@ class Cactus:
         }
         if self.partition == "kmeans":
             recipe |= {"clusters": self.clusters, "least_kept": self.least_kept, "max_retries": self.max_retries}
+            recipe |= algorithm(images.device)
         else:
             recipe |= {"planes": self.planes, "margin": self.margin, "way": way}
 
@@ -135,7 +138,7 @@ class Cactus:
         for number in range(start, self.partitions):
             seed = context.seed.at("partitions", number)
             scale = np.ones(embedding.shape[1]) if number == 0 else seed.at("scale").numpy().random(embedding.shape[1])
-            found[number] = self._large_clusters(embedding * scale.astype(np.float32), seed)
+            found[number] = self._large_clusters(embedding * scale.astype(np.float32), seed, context.device)
             late = checkpoint.due()
             try:
                 context.progress("k-means", number + 1, self.partitions, {})
@@ -149,17 +152,18 @@ class Cactus:
                     checkpoint.save({"labels": labels}, {"partitions": number + 1, "seconds": seconds})
         return found, before
 
-    def _large_clusters(self, embedding: NDArray[np.float32], seed: Seed) -> Labels:
-        kept = 0.0
+    def _large_clusters(self, embedding: NDArray[np.float32], seed: Seed, device: torch.device) -> Labels:
+        kept, restarts = 0.0, 10 if self.partitions == 1 else 1
         for attempt in range(self.max_retries + 1):
-            kmeans = KMeans(
-                self.clusters,
-                n_init=10 if self.partitions == 1 else 1,
-                max_iter=3000,
-                random_state=seed.at("k-means", attempt).value() % 2**32,
-            )
-            with threadpool_limits(1):  # several threads add up in no fixed order
-                labels: Labels = kmeans.fit(embedding).labels_.astype(np.int64)
+            number = seed.at("k-means", attempt).value()
+            if device.type == "cuda":
+                points, rng = torch.from_numpy(embedding).to(device), torch.Generator(device).manual_seed(number)
+                found = lloyd.kmeans(points, self.clusters, rng, restarts=restarts, max_iter=3000)
+                labels: Labels = found.labels.cpu().numpy()
+            else:
+                kmeans = KMeans(self.clusters, n_init=restarts, max_iter=3000, random_state=number % 2**32)
+                with threadpool_limits(1):  # several threads add up in no fixed order
+                    labels = kmeans.fit(embedding).labels_.astype(np.int64)
             kept = float((np.bincount(labels, minlength=self.clusters) >= self.members).mean())
             if kept > self.least_kept:
                 return labels

@@ -158,6 +158,15 @@ class LasiumSampler:
         """(C, H, W)."""
         return self.images.shape
 
+    @property
+    def capturable(self) -> bool:
+        """Whether sampling launches the same kernels whatever it draws: see ``meta_train``.
+
+        Rejection does not: how many anchors it draws depends on them.
+        """
+        capturable = bool(getattr(self.generator, "capturable", False))
+        return capturable and self.recipe.eps_sq == 0 and self.images.resident
+
     def sample(self, n: int, spec: TaskSpec, rng: torch.Generator) -> Tasks:
         """``n`` tasks: one draw, one decoding for all of them."""
         if self.posterior is not None and len(self.images) < spec.way:

@@ -13,8 +13,11 @@ from torch import Tensor, nn
 from bench.basics.errors import BenchError
 from bench.contracts import Context
 from bench.datasets.images import UnlabelledImages
+from bench.learners.convolution import Conv2d
 from bench.training.checkpoint import Checkpoint
 from bench.training.loop import EpochBatches, train
+from bench.training.optimizers import adam, give_gradients
+from bench.training.steps import Step
 
 VERSION = 1
 """Raised whenever the same settings would train another encoder."""
@@ -88,7 +91,8 @@ class ACAI:
         )
         networks = Networks(images.shape, self.depth, self.latent)
         networks.load_state_dict({name: value for name, value in artifact.tensors.items() if name != "losses"})
-        context.note(acai={name: artifact.meta[name] for name in ("loss", "epochs", "seconds")})
+        noted = ("loss", "epochs", "seconds", "program")
+        context.note(acai={name: artifact.meta[name] for name in noted if name in artifact.meta})
         return TrainedACAI(networks.to(images.device))
 
     def _train(
@@ -100,24 +104,22 @@ class ACAI:
         networks.to(device, memory_format=torch.channels_last)
         autoencoder = [*networks.encoder.parameters(), *networks.decoder.parameters()]
         critic = list(networks.critic.parameters())
-        optimizer = torch.optim.Adam([*autoencoder, *critic], lr=self.lr, eps=1e-8)
+        optimizer = adam([*autoencoder, *critic], self.lr, eps=1e-8)
 
-        def step(i: int) -> Tensor:
-            x = networks.pad(images.take(batches.at(i)))
-            rng = seed.at("mix", i).generator(device)
+        def step(rng: torch.Generator, x: Tensor) -> Tensor:
+            x = networks.pad(x)
             share = 0.5 - (torch.rand(len(x), 1, 1, 1, generator=rng, device=device) - 0.5).abs()
             of_autoencoder, of_critic = self.losses(networks, x, share)
             grads = [
                 *torch.autograd.grad(of_autoencoder, autoencoder, retain_graph=True),
                 *torch.autograd.grad(of_critic, critic),
             ]
-            for parameter, grad in zip([*autoencoder, *critic], grads, strict=True):
-                parameter.grad = grad
+            give_gradients([*autoencoder, *critic], grads)
             optimizer.step()
             return of_autoencoder.detach()
 
         outcome = train(
-            step,
+            Step(lambda i: seed.at("mix", i).value(), lambda i: (images.take(batches.at(i)),), step),
             networks.state_dict(),
             optimizer,
             total=epochs * batches.per_epoch,
@@ -130,7 +132,7 @@ class ACAI:
         last = outcome["loss"][-batches.per_epoch :]
         tensors = {**networks.state_dict(), "losses": torch.tensor(outcome["loss"])}
         loss = sum(last) / len(last) if last else None
-        return tensors, {"loss": loss, "epochs": epochs, "seconds": outcome["seconds"]}
+        return tensors, {"loss": loss, "epochs": epochs, "seconds": outcome["seconds"], **outcome["facts"]}
 
     def losses(self, networks: Networks, x: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
         """Of the autoencoder and of the critic; x padded [B, C, S, S] in [-1, 1], share [B, 1, 1, 1] in [0, 0.5]."""
@@ -186,12 +188,12 @@ class Networks(nn.Module):
 
 
 def _encoder(colours: int, scales: int, depth: int, latent: int) -> nn.Sequential:
-    layers: list[nn.Module] = [nn.Conv2d(colours, depth, 1)]
+    layers: list[nn.Module] = [Conv2d(colours, depth, 1)]
     maps = depth
     for scale in range(scales):
         layers += [*_activated(maps, depth << scale), *_activated(depth << scale, depth << scale), nn.AvgPool2d(2)]
         maps = depth << scale
-    return nn.Sequential(*layers, *_activated(maps, depth << scales), nn.Conv2d(depth << scales, latent, 3, padding=1))
+    return nn.Sequential(*layers, *_activated(maps, depth << scales), Conv2d(depth << scales, latent, 3, padding=1))
 
 
 def _decoder(colours: int, scales: int, depth: int, latent: int) -> nn.Sequential:
@@ -201,11 +203,11 @@ def _decoder(colours: int, scales: int, depth: int, latent: int) -> nn.Sequentia
         layers += [*_activated(maps, depth << scale), *_activated(depth << scale, depth << scale)]
         layers.append(nn.Upsample(scale_factor=2, mode="nearest"))
         maps = depth << scale
-    return nn.Sequential(*layers, *_activated(maps, depth), nn.Conv2d(depth, colours, 3, padding=1))
+    return nn.Sequential(*layers, *_activated(maps, depth), Conv2d(depth, colours, 3, padding=1))
 
 
 def _activated(inputs: int, outputs: int) -> tuple[nn.Module, nn.Module]:
-    return nn.Conv2d(inputs, outputs, 3, padding=1), nn.LeakyReLU(SLOPE, inplace=True)
+    return Conv2d(inputs, outputs, 3, padding=1), nn.LeakyReLU(SLOPE, inplace=True)
 
 
 class TrainedACAI:

@@ -16,6 +16,8 @@ from bench.contracts import Context
 from bench.datasets.images import UnlabelledImages
 from bench.training.checkpoint import Checkpoint
 from bench.training.loop import EpochBatches, train
+from bench.training.optimizers import adam, give_gradients, set_rate
+from bench.training.steps import Step
 
 VERSION = 1
 """Raised whenever the same settings would train another encoder."""
@@ -79,7 +81,8 @@ class BiGAN:
         )
         networks = Networks(seen(images.shape), self.width, self.dim)
         networks.load_state_dict({name: value for name, value in artifact.tensors.items() if name != "losses"})
-        context.note(bigan={name: artifact.meta[name] for name in ("loss", "epochs", "seconds")})
+        noted = ("loss", "epochs", "seconds", "program")
+        context.note(bigan={name: artifact.meta[name] for name in noted if name in artifact.meta})
         return TrainedBiGAN(networks.to(images.device), images.shape)
 
     def _train(
@@ -91,30 +94,28 @@ class BiGAN:
         networks.to(device).train()
         players = [*networks.encoder.parameters(), *networks.generator.parameters()]
         judge = list(networks.discriminator.parameters())
-        optimizer = torch.optim.Adam(
-            [*players, *judge], lr=self.lr, betas=(self.beta1, 0.999), weight_decay=self.weight_decay
-        )
+        optimizer = adam([*players, *judge], self.lr, betas=(self.beta1, 0.999), weight_decay=self.weight_decay)
         batches = EpochBatches(len(images), self.batch_size, seed, device)
         total = epochs * batches.per_epoch
 
-        def step(i: int) -> Tensor:
-            x = resized(images.take(batches.at(i)), networks.shape).flatten(1)
-            rng = seed.at("prior", i).generator(device)
+        def begin(i: int) -> tuple[Tensor]:
+            set_rate(optimizer, self.lr * self.last_lr ** max(0.0, 2 * i / total - 1))
+            return (images.take(batches.at(i)),)
+
+        def step(rng: torch.Generator, x: Tensor) -> Tensor:
+            x = resized(x, networks.shape).flatten(1)
             z = torch.rand(len(x), self.dim, generator=rng, device=device) * 2 - 1
             of_players, of_judge = losses(networks, x, z)
             grads = [
                 *torch.autograd.grad(of_players, players, retain_graph=True),
                 *torch.autograd.grad(of_judge, judge),
             ]
-            for parameter, grad in zip([*players, *judge], grads, strict=True):
-                parameter.grad = grad
-            for group in optimizer.param_groups:
-                group["lr"] = self.lr * self.last_lr ** max(0.0, 2 * i / total - 1)
+            give_gradients([*players, *judge], grads)
             optimizer.step()
             return of_players.detach()
 
         outcome = train(
-            step,
+            Step(lambda i: seed.at("prior", i).value(), begin, step),
             networks.state_dict(),
             optimizer,
             total=total,
@@ -126,7 +127,7 @@ class BiGAN:
         last = outcome["loss"][-batches.per_epoch :]
         tensors = {**networks.state_dict(), "losses": torch.tensor(outcome["loss"])}
         loss = sum(last) / len(last) if last else None
-        return tensors, {"loss": loss, "epochs": epochs, "seconds": outcome["seconds"]}
+        return tensors, {"loss": loss, "epochs": epochs, "seconds": outcome["seconds"], **outcome["facts"]}
 
 
 def seen(shape: tuple[int, int, int]) -> tuple[int, int, int]:

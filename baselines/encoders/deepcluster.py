@@ -19,8 +19,11 @@ from bench.basics.errors import BenchError, did_you_mean
 from bench.basics.seeds import Seed
 from bench.contracts import Context
 from bench.datasets.images import UnlabelledImages
+from bench.learners import lloyd
+from bench.learners.clustering import algorithm
 from bench.training.checkpoint import Checkpoint
 from bench.training.loop import train
+from bench.training.steps import Step
 
 VERSION = 1
 """Raised whenever the same settings would train another encoder."""
@@ -29,6 +32,7 @@ NETWORKS = ("auto", "conv", "alexnet")
 SMALL_SIDE = 32  # up to here ``auto`` is ``conv``
 CHUNK = {"cpu": 128, "cuda": 2048}  # images embedded at a time
 KMEANS_BATCH, KMEANS_EPOCHS = 4096, 10
+KMEANS_ON_GPU = 20  # iterations over all points, as in the authors' code
 SPLIT = 1e-3  # how far, in units of the features' length, a split cluster's two centres are moved apart
 ASPECT = (3 / 4, 4 / 3)
 
@@ -41,10 +45,10 @@ class DeepCluster:
 
     Before each epoch (Caron et al. 2018, §3, and the authors' code) the features of all images are reduced to
     ``dim`` principal components, whitened, divided by their length, and clustered by k-means (scikit-learn's
-    MiniBatchKMeans) into ``clusters``. A cluster left empty takes a share of one that is not: its centre is that of
-    the other, moved a little, and the members go to the nearer of the two. The last layer begins anew, and the
-    epoch's images are drawn so that every cluster has equally many. Loss: cross-entropy of the clusters; SGD with
-    momentum and weight decay.
+    MiniBatchKMeans; on a GPU Lloyd's algorithm) into ``clusters``. A cluster left empty takes a share of one that is
+    not: its centre is that of the other, moved a little, and the members go to the nearer of the two. The last layer
+    begins anew, and the epoch's images are drawn so that every cluster has equally many. Loss: cross-entropy of the
+    clusters; SGD with momentum and weight decay.
 
     The network sees the vertical and horizontal derivative of the grey image (Sobel), of a random part of it:
     ``least_area`` to all of its area, sides of 3:4 to 4:3. ``flip``: the probability that it is mirrored; null is
@@ -108,6 +112,7 @@ class DeepCluster:
             "images": images.fingerprint,
             "shape": list(images.shape),
             "seed": context.seed.at("encoder").value(),
+            **algorithm(images.device),
         }
         artifact = context.artifacts.grow(
             "encoder-deepcluster",
@@ -119,7 +124,8 @@ class DeepCluster:
         )
         found = artifact.tensors
         network.load_state_dict({name: value for name, value in found.items() if name not in KEPT_BESIDES})
-        context.note(deepcluster={name: artifact.meta[name] for name in ("loss", "epochs", "seconds")})
+        noted = ("loss", "epochs", "seconds", "program")
+        context.note(deepcluster={name: artifact.meta[name] for name in noted if name in artifact.meta})
         device = images.device
         whitening = Whitening(found["whitening.mean"].to(device), found["whitening.projection"].to(device))
         return TrainedDeepCluster(network.to(device), whitening, found["clusters"])
@@ -168,7 +174,7 @@ class DeepCluster:
                 if parameter in optimizer.state:
                     optimizer.state[parameter]["momentum_buffer"].zero_()
 
-        def step(i: int) -> Tensor:
+        def inputs(i: int) -> tuple[Tensor, Tensor]:
             nonlocal order
             epoch, position = divmod(i, per_epoch)
             if position == 0:
@@ -177,18 +183,20 @@ class DeepCluster:
                 drawn = evenly(clusters.cpu().numpy(), seed.at("epoch", epoch).numpy())
                 order = epoch, torch.from_numpy(drawn).to(device)
             index = order[1][position * size : (position + 1) * size]
-            rng = seed.at("part", i).generator(device)
-            x = random_parts(images.take(index), self.least_area, self._flip(images.shape), rng)
+            return images.take(index), clusters[index]
+
+        def step(rng: torch.Generator, x: Tensor, cluster: Tensor) -> Tensor:
+            x = random_parts(x, self.least_area, self._flip(images.shape), rng)
             network.train()
             optimizer.zero_grad(set_to_none=True)
             features = F.relu(network(x, rng))
-            loss = F.cross_entropy(F.linear(features, head, bias), clusters[index])
+            loss = F.cross_entropy(F.linear(features, head, bias), cluster)
             loss.backward()
             optimizer.step()
             return loss.detach()
 
         outcome = train(
-            step,
+            Step(lambda i: seed.at("part", i).value(), inputs, step),
             {**network.state_dict(), "head.weight": head, "head.bias": bias, "clusters": clusters},
             optimizer,
             total=epochs * per_epoch,
@@ -208,7 +216,7 @@ class DeepCluster:
             "whitening.projection": whitening.projection,
         }
         loss = sum(last) / len(last) if last else None
-        return tensors, {"loss": loss, "epochs": epochs, "seconds": outcome["seconds"]}
+        return tensors, {"loss": loss, "epochs": epochs, "seconds": outcome["seconds"], **outcome["facts"]}
 
     def _cluster(
         self, network: Conv | AlexNet, images: UnlabelledImages, context: Context, seed: Seed
@@ -216,8 +224,14 @@ class DeepCluster:
         """The features' whitening, and the cluster of every image, int64 [n]."""
         features = embedded(network, images)
         whitening = Whitening.of("deepcluster", features, self.dim)
-        points = whitening.apply(features).cpu().numpy()
-        labels = minibatch_kmeans(points, self.clusters, seed)
+        whitened = whitening.apply(features)
+        points = whitened.cpu().numpy()
+        if whitened.is_cuda:
+            rng = torch.Generator(whitened.device).manual_seed(seed.value())
+            found = lloyd.kmeans(whitened, self.clusters, rng, start="random", max_iter=KMEANS_ON_GPU)
+            labels = found.labels.cpu().numpy()
+        else:
+            labels = minibatch_kmeans(points, self.clusters, seed)
         return whitening, fill_empty(points, labels, self.clusters, seed.at("empty").numpy())
 
 
@@ -294,8 +308,8 @@ def random_parts(x: Tensor, least_area: float, flip: float, rng: torch.Generator
     """A random part of each image [B, C, H, W], enlarged to the whole; ``rng`` is on the images' device."""
     area, aspect, left, top, mirror = torch.rand(5, len(x), generator=rng, device=x.device)
     area = least_area + (1 - least_area) * area
-    low, high = (torch.tensor(one, device=x.device).log() for one in ASPECT)
-    root = torch.exp((low + (high - low) * aspect) / 2)
+    low, high = (torch.tensor(one).log() for one in ASPECT)
+    root = torch.exp((float(low) + float(high - low) * aspect) / 2)
     width, height = (area.sqrt() * root).clamp(max=1), (area.sqrt() / root).clamp(max=1)
     theta = torch.zeros(len(x), 2, 3, device=x.device)  # in coordinates from -1 to 1
     theta[:, 0, 0] = torch.where(mirror < flip, -width, width)

@@ -12,7 +12,8 @@ ALEXNET = ((1.5, 5), (4.0, 5), (6.0, 3), (6.0, 3), (4.0, 3))  # maps in units of
 
 def sobel(x: Tensor) -> Tensor:
     """Images [B, C, H, W] -> horizontal and vertical derivative of their grey [B, 2, H, W] (the authors' kernels)."""
-    slope = x.new_tensor([[1.0, 0.0, -1.0], [2.0, 0.0, -2.0], [1.0, 0.0, -1.0]])
+    steps = torch.arange(-1.0, 2.0, device=x.device, dtype=x.dtype)
+    slope = torch.outer(2 - steps.abs(), -steps)  # 1 0 -1, 2 0 -2, 1 0 -1
     return F.conv2d(x.mean(1, keepdim=True), torch.stack([slope, slope.T])[:, None], padding=1)
 
 

@@ -36,6 +36,11 @@ class _Resident:
         """Where :meth:`take` puts images."""
         return self.pixels.device if self.home is None else self.home
 
+    @property
+    def resident(self) -> bool:
+        """Whether the pixels are on the device that :meth:`take` gathers to."""
+        return self.home is None
+
     def take(self, index: Tensor) -> Tensor:
         """Images at ``index`` (any shape) -> float32 [*index.shape, C, H, W] in [0, 1]: one gather, one scale."""
         return take(self.pixels, index, self.home)

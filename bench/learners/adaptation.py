@@ -27,8 +27,8 @@ from bench.backbones import (
     Params,
     RecordedStatistics,
     batch_statistics,
-    side_by_side,
 )
+from bench.learners import conv_rows
 from bench.learners.conv_block_grad import StatisticsGrad
 from bench.learners.conv_grad import (
     Backward,
@@ -38,6 +38,7 @@ from bench.learners.conv_grad import (
     grouped,
     stacked,
 )
+from bench.training.steps import Repeated
 
 
 class Adaptation(Protocol):
@@ -48,6 +49,9 @@ class Adaptation(Protocol):
     ) -> tuple[Tensor, Params]:
         """Mean meta-loss over the tasks (a scalar) and its gradient; first order drops the Hessians."""
         ...
+
+    program: str
+    """How the inner steps of the last :meth:`scores` ran, for the record; empty where nothing can be captured."""
 
     def scores(self, params: Mapping[str, Tensor], support: Tensor, images: Tensor) -> Tensor:
         """Logits [T, M, N] of images [T, M, C, H, W] after adapting to the support images."""
@@ -67,6 +71,12 @@ def labels_of(images: Tensor) -> Tensor:
     return torch.arange(way, device=images.device).repeat_interleave(shot)
 
 
+def one_hot(images: Tensor) -> Tensor:
+    """[T, N, K, ...] -> [N*K, N], of the images' type: the classes of :func:`labels_of`."""
+    way, shot = images.shape[1:3]
+    return torch.eye(way, device=images.device, dtype=images.dtype).repeat_interleave(shot, dim=0)
+
+
 def repeated(params: Mapping[str, Tensor], tasks: int) -> Params:
     """The same parameters for every task, [...] -> [T, ...], without a copy."""
     return {name: value.detach().expand(tasks, *value.shape) for name, value in params.items()}
@@ -77,6 +87,8 @@ class WrittenOut:
 
     def __init__(self, backbone: Conv4, steps: int, lr: float, inductive: bool) -> None:
         self.backbone, self.steps, self.lr, self.inductive = backbone, steps, lr, inductive
+        self.program = ""
+        self._kept: dict[torch.Size, _Adapting] = {}
 
     @torch.no_grad()
     def meta_gradient(
@@ -91,25 +103,23 @@ class WrittenOut:
         tasks = len(support)
         net = self._derivatives(support)
         theta = grouped(repeated(params, tasks))
-        x, labels = side_by_side(support.flatten(1, 2)), labels_of(support)
+        x, target = net.images(support.flatten(1, 2)), one_hot(support)
         trail: list[tuple[Params, Forward, Backward]] = []
         for _ in range(self.steps):
-            f, b = _gradient(net, theta, x, labels)
+            f, b = _gradient(net, theta, x, target)
             if first_order:
                 trail.clear()  # only the last step is looked at again
             trail.append((theta, f, b))
-            theta = {name: torch.sub(value, b.grads[name], alpha=self.lr) for name, value in theta.items()}
+            theta = _moved(theta, b.grads, self.lr)
 
-        x, labels = side_by_side(query.flatten(1, 2)), labels_of(query)
         given = trail[-1][1].statistics() if self.inductive else None
-        f, b = _gradient(net, theta, x, labels, given)
-        loss = F.cross_entropy(f.logits.flatten(0, 1), labels.repeat(tasks))
+        f, b = _gradient(net, theta, net.images(query.flatten(1, 2)), one_hot(query), given)
+        loss = F.cross_entropy(f.logits.flatten(0, 1), labels_of(query).repeat(tasks))
 
         v = b.grads
         statistics = net.statistics_backward(theta, f, b) if self.inductive else None
         for theta, inner, gradient in reversed(trail):
-            step = {} if first_order else net.hessian_vector(theta, inner, gradient, v)
-            v = {n: value.sub(step[n], alpha=self.lr) for n, value in v.items()} if step else v
+            v = v if first_order else _moved(v, net.hessian_vector(theta, inner, gradient, v), self.lr)
             if statistics is not None:
                 extra = self._through_statistics(net, theta, inner, statistics)
                 v = {name: value + extra[name] for name, value in v.items()}
@@ -119,20 +129,23 @@ class WrittenOut:
     @torch.no_grad()
     def scores(self, params: Mapping[str, Tensor], support: Tensor, images: Tensor) -> Tensor:
         """See :class:`Adaptation`. Nothing of a step outlives it, so memory does not grow with the steps."""
-        net = self._derivatives(support)
-        theta = grouped(repeated(params, len(support)))
-        x, labels = side_by_side(support.flatten(1, 2)), labels_of(support)
-        given = None
-        for _ in range(self.steps):
-            f, b = _gradient(net, theta, x, labels)
-            if self.inductive:
-                given = f.statistics()
-            theta = {name: torch.sub(value, b.grads[name], alpha=self.lr) for name, value in theta.items()}
-        return net.forward(theta, side_by_side(images), given).logits
+        adapting = self._kept.pop(support.shape, None)
+        if adapting is None:
+            self._kept.clear()
+            adapting = _Adapting(self._derivatives(support), params, support, self.lr)
+        adapting.begin(params, support)
+        adapting.step(self.steps)
+        self.program = adapting.step.program
+        given = adapting.statistics if self.inductive else None
+        found = adapting.net.forward(adapting.theta, adapting.net.images(images), given).logits
+        if support.is_cuda:  # a step that was captured is worth keeping for the next tasks of this shape
+            self._kept[support.shape] = adapting
+        return found
 
     def _derivatives(self, images: Tensor) -> Conv4Derivatives:
         channels, height, width = images.shape[-3:]
-        return Conv4Derivatives(self.backbone, (channels, height, width), len(images))
+        rows = images.is_cuda and conv_rows.available()
+        return Conv4Derivatives(self.backbone, (channels, height, width), len(images), rows)
 
     @staticmethod
     def _through_statistics(
@@ -141,15 +154,47 @@ class WrittenOut:
         return net.backward(theta, f, torch.zeros_like(f.logits), statistics).grads
 
 
+class _Adapting:
+    """Parameters on their way from theta_0 to theta_K, in memory that stays where it is: a step can be captured."""
+
+    def __init__(self, net: Conv4Derivatives, params: Mapping[str, Tensor], support: Tensor, lr: float) -> None:
+        self.net, self.lr = net, lr
+        self.theta = {n: value.clone() for n, value in grouped(repeated(params, len(support))).items()}
+        self.x, self.target = net.images(support.flatten(1, 2)), one_hot(support)
+        self.statistics: list[tuple[Tensor, Tensor]] = []
+        """Of the support images, at the last step."""
+        self.step = Repeated(self._step, support.device)
+        self._fresh = True
+
+    def begin(self, params: Mapping[str, Tensor], support: Tensor) -> None:
+        """Start from ``params`` with other tasks of the same shape."""
+        if not self._fresh:
+            for name, value in grouped(repeated(params, len(support))).items():
+                self.theta[name].copy_(value)
+            self.x.copy_(self.net.images(support.flatten(1, 2)))
+        self._fresh = False
+
+    def _step(self) -> None:
+        forward, backward = _gradient(self.net, self.theta, self.x, self.target)
+        self.statistics = forward.statistics()
+        torch._foreach_sub_(list(self.theta.values()), [backward.grads[n] for n in self.theta], alpha=self.lr)
+
+
 def _gradient(
     net: Conv4Derivatives,
     theta: Params,
     x: Tensor,
-    labels: Tensor,
+    target: Tensor,
     given: list[tuple[Tensor, Tensor]] | None = None,
 ) -> tuple[Forward, Backward]:
     f = net.forward(theta, x, given)
-    return f, net.backward(theta, f, cross_entropy_backward(f.logits, labels), given=given is not None)
+    return f, net.backward(theta, f, cross_entropy_backward(f.logits, target), given=given is not None)
+
+
+def _moved(values: Params, steps: Params, lr: float) -> Params:
+    """values - lr * steps."""
+    moved = torch._foreach_sub(list(values.values()), [steps[name] for name in values], alpha=lr)
+    return dict(zip(values, moved, strict=True))
 
 
 class Autograd:
@@ -157,6 +202,7 @@ class Autograd:
 
     def __init__(self, backbone: Backbone, steps: int, lr: float, inductive: bool) -> None:
         self.backbone, self.steps, self.lr, self.inductive = backbone, steps, lr, inductive
+        self.program = ""
 
     def meta_gradient(
         self, params: Mapping[str, Tensor], support: Tensor, query: Tensor, first_order: bool

@@ -91,7 +91,7 @@ StatisticsGrad = tuple[Tensor, Tensor]
 """Gradient with respect to a layer's mean and r, each [T*F]."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Block:
     """Convolution, normalisation, pooling, ReLU, with their derivatives. ``first``: no gradient for the
     images.
@@ -111,9 +111,11 @@ class Block:
         beta: Tensor,
         given: tuple[Tensor, Tensor] | None = None,
     ) -> BlockForward:
-        """``given``: mean and r to normalise with, in place of those of z itself."""
-        x = self.geometry.prepare(x)
-        z = self.geometry.convolve(x, w, self.groups)
+        """x: images already :meth:`prepare`-d, or the map of the block before. ``given``: mean and r to normalise
+        with, in place of those of z itself.
+        """
+        x = x if self.first else self.prepare(x)
+        z = self.convolve(x, w)
         if given is None:
             mean, variance = torch.batch_norm_update_stats(z, None, None, 0.0)
             r = torch.rsqrt(variance.add_(self.eps))
@@ -142,8 +144,9 @@ class Block:
         dbeta = _sum(g)
         dgamma = f.r * (_sum(g * f.p) - f.mean * dbeta)
         dz = self._unpool(g * per_channel(f.s), f)
-        slope = torch.zeros_like(f.r)
-        if not given:
+        if given:
+            slope = torch.zeros_like(f.r)
+        else:
             m = _pixels(f.z)
             slope = f.s * f.r * dgamma
             shift = f.s * dbeta
@@ -152,10 +155,10 @@ class Block:
                 slope = slope + f.r.pow(3) * dr
                 shift = shift - dmean
             slope = slope / -m
-            a = -shift / m - slope * f.mean
+            a = shift / -m - slope * f.mean
             dz = dz.addcmul_(f.z, per_channel(slope)).add_(per_channel(a))
-        dx, dw = self._convolution_backward(dz, f.x, w)
-        return BlockBackward(g, dz, slope, dw, dgamma, dbeta, self._crop(dx))
+        dx, dw = self.convolve_backward(dz, f.x, w)
+        return BlockBackward(g, dz, slope, dw, dgamma, dbeta, dx)
 
     def statistics_backward(self, f: BlockForward, b: BlockBackward, gamma: Tensor | None) -> StatisticsGrad:
         """Gradient for ``given`` statistics: dmean = -s dbeta; dr = gamma (sum g p - mean dbeta) = gamma
@@ -177,10 +180,10 @@ class Block:
         R{r} = -r q with q = r^2 mean((z - mean) R{z});  R{s} = v_gamma r - s q;  R{t} = v_beta - R{mean} s -
         mean R{s}; R{t + s p} = R{t} + R{s} p + s R{p}.
         """
-        z = self.geometry.convolve(f.x, v_w, self.groups)
+        z = self.convolve(f.x, v_w)
         if r_x is not None:
-            r_x = self.geometry.prepare(r_x)
-            z += self.geometry.convolve(r_x, w, self.groups)
+            r_x = self.prepare(r_x)
+            z += self.convolve(r_x, w)
         m = _pixels(z)
         mean = _sum(z) / m
         q = f.r * f.r * (_sum(z * f.z) / m - f.mean * mean)
@@ -209,17 +212,37 @@ class Block:
         products = torch.addcmul(g * f.p, b.g, r.p)
         dgamma = f.r * (_sum(products) - r.mean * b.dbeta - f.mean * dbeta) - r.q * b.dgamma
         slope = f.r * (f.s * (dgamma - r.q * b.dgamma) + r.s * b.dgamma) / -m
-        a = -(r.s * b.dbeta + f.s * dbeta) / m - slope * f.mean - b.slope * r.mean
+        a = (r.s * b.dbeta + f.s * dbeta) / -m - slope * f.mean - b.slope * r.mean
         inner = torch.addcmul(b.g * per_channel(r.s), g, per_channel(f.s))
         dz = self._unpool(inner, f).addcmul_(f.z, per_channel(slope)).addcmul_(r.z, per_channel(b.slope))
         dz.add_(per_channel(a))
-        dx, dw = self._convolution_backward(dz, f.x, w)
-        if r.x is not None:
-            dx_too, dw_too = self._convolution_backward(b.dz, r.x, v_w)
+        dx, dw = self.r_convolve_backward(dz, f.x, w, b.dz, r.x, v_w)
+        return BlockRBackward(dw, dgamma, dbeta, dx)
+
+    def prepare(self, x: Tensor) -> Tensor:
+        """A channels-last map [B, T*C, H, W] as :meth:`convolve` takes it, and as it is kept for the way back."""
+        return self.geometry.prepare(x)
+
+    def convolve(self, x: Tensor, w: Tensor) -> Tensor:
+        """Prepared x, w [T*F, C, 3, 3] -> z."""
+        return self.geometry.convolve(x, w, self.groups)
+
+    def convolve_backward(self, dz: Tensor, x: Tensor, w: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Gradients of the map before it was prepared (None for images) and of w."""
+        dx, dw = self._convolution_backward(dz, x, w)
+        return self._crop(dx), dw
+
+    def r_convolve_backward(
+        self, r_dz: Tensor, x: Tensor, w: Tensor, dz: Tensor, r_x: Tensor | None, v_w: Tensor
+    ) -> tuple[Tensor | None, Tensor]:
+        """R of the above: dx(R{dz}, w) + dx(dz, v_w) and dw(R{dz}, x) + dw(dz, R{x})."""
+        dx, dw = self._convolution_backward(r_dz, x, w)
+        if r_x is not None:
+            dx_too, dw_too = self._convolution_backward(dz, r_x, v_w)
             dw = dw + dw_too
             if dx is not None and dx_too is not None:
                 dx = dx + dx_too
-        return BlockRBackward(dw, dgamma, dbeta, self._crop(dx))
+        return self._crop(dx), dw
 
     def _convolution_backward(self, dz: Tensor, x: Tensor, w: Tensor) -> tuple[Tensor | None, Tensor]:
         stride, padding = [self.geometry.stride] * 2, list(self.geometry.padding)

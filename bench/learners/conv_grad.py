@@ -14,10 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from bench.backbones import Conv4, ImageShape, Params, flat_features, mean_features
+from bench.backbones import Conv4, ImageShape, Params, flat_features, mean_features, side_by_side
 from bench.learners.conv_block_grad import (
     Block,
     BlockBackward,
@@ -26,6 +25,7 @@ from bench.learners.conv_block_grad import (
     BlockRForward,
     StatisticsGrad,
 )
+from bench.learners.conv_rows import RowsBlock
 
 
 # ---------------------------------------------------------------------------------------------- parameters
@@ -54,12 +54,11 @@ def stacked(params: Mapping[str, Tensor], tasks: int) -> Params:
 
 
 # -------------------------------------------------------------------------------------------- cross-entropy
-def cross_entropy_backward(logits: Tensor, labels: Tensor) -> Tensor:
+def cross_entropy_backward(logits: Tensor, target: Tensor) -> Tensor:
     """d/dlogits of the mean cross-entropy over B images, for each task: (softmax - onehot) / B.
 
-    logits [T, B, N], labels int64 [B] shared by all tasks.
+    logits [T, B, N], target one-hot [B, N] shared by all tasks, of the same type.
     """
-    target = F.one_hot(labels, logits.shape[-1]).to(logits.dtype)
     return (logits.softmax(-1) - target).div_(logits.shape[1])
 
 
@@ -98,16 +97,23 @@ class Conv4Derivatives:
     makes them.
     """
 
-    def __init__(self, backbone: Conv4, image_shape: ImageShape, tasks: int) -> None:
+    def __init__(self, backbone: Conv4, image_shape: ImageShape, tasks: int, rows: bool = False) -> None:
+        """``rows``: convolutions as matrix products, for a GPU (:mod:`bench.learners.conv_rows`)."""
         self.tasks = tasks
         self.mean_head = backbone.head == "mean"
-        self.blocks = [
-            Block(geometry, tasks, backbone.pool, backbone.eps, first=i == 0)
-            for i, geometry in enumerate(backbone.geometry(image_shape))
-        ]
+        self.blocks: list[Block] = []
+        before = image_shape[1:]
+        for i, geometry in enumerate(backbone.geometry(image_shape)):
+            settings = geometry, tasks, backbone.pool, backbone.eps, i == 0
+            self.blocks.append(RowsBlock(*settings, before) if rows else Block(*settings))
+            before = geometry.pooled
+
+    def images(self, images: Tensor) -> Tensor:
+        """Images [T, B, C, H, W] as :meth:`forward` takes them; once, for all the steps that look at them."""
+        return self.blocks[0].prepare(side_by_side(images))
 
     def forward(self, params: Params, x: Tensor, given: list[tuple[Tensor, Tensor]] | None = None) -> Forward:
-        """x [B, T*C, H, W] channels-last -> logits. ``given``: statistics to normalise with."""
+        """x from :meth:`images` -> logits. ``given``: statistics to normalise with."""
         blocks = []
         for i, block in enumerate(self.blocks):
             w, gamma, beta = _of_block(params, i)

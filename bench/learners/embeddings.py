@@ -10,6 +10,7 @@ from torch import Tensor
 from bench.basics.errors import BenchError, Diverged
 from bench.contracts import Encoder, ProgressCallback
 from bench.datasets.images import LabelledImages, UnlabelledImages
+from bench.training.memory import in_pieces
 
 IMAGES_AT_ONCE = {"cpu": 256, "cuda": 2048}
 
@@ -42,15 +43,18 @@ def embed_all(
     device: torch.device,
     progress: ProgressCallback | None = None,
 ) -> Tensor:
-    """The images at ``index`` [n] -> embeddings [n, dim] on ``device``, a chunk of images at a time."""
+    """The images at ``index`` [n] -> embeddings [n, dim] on ``device``, as many images at a time as fit its memory."""
     parts: list[Tensor] = []
-    done, reported = 0, time.monotonic()
-    for part in torch.split(index, IMAGES_AT_ONCE.get(device.type, 256)):
-        parts.append(embed(encoder, images.take(part).to(device)))
-        done += len(part)
+    reported = time.monotonic()
+
+    def one(rows: slice) -> None:
+        nonlocal reported
+        parts.append(embed(encoder, images.take(index[rows]).to(device)))
         if progress is not None and time.monotonic() - reported >= 0.5:
-            progress("embed", done, len(index), {})
+            progress("embed", rows.stop, len(index), {})
             reported = time.monotonic()
+
+    in_pieces(len(index), IMAGES_AT_ONCE.get(device.type, 256), one)
     return torch.cat(parts) if parts else torch.empty(0, encoder.dim, device=device)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from bench.backbones import Backbone, ImageShape, Params
 from bench.basics.errors import BenchError
 from bench.contracts import Context, Tasks, TaskSampler, TaskSpec
-from bench.learners.adaptation import adaptation
+from bench.learners.adaptation import Adaptation, adaptation
 from bench.learners.meta_training import check_training, chunk_size, image_shape, initial_params, meta_train
 
 
@@ -62,6 +62,7 @@ class MAML:
         def gradient(tasks: Tasks) -> tuple[Tensor, Params]:
             return inner.meta_gradient(params, tasks.support, tasks.query, self.first_order)
 
+        watched = self._learner(params, self.inner_steps, shape)
         meta_train(
             gradient,
             params,
@@ -71,7 +72,7 @@ class MAML:
             context,
             self.meta_batch,
             self.meta_lr,
-            lambda: self._learner(params, self.inner_steps, shape),
+            lambda: watched,
         )
         return self._learner(params, self.eval_steps, shape)
 
@@ -101,6 +102,12 @@ class MAMLLearner:
     inner_lr: float
     transductive: bool
     tasks_at_once: int
+    _inner: Adaptation | None = field(default=None, init=False, repr=False)
+
+    @property
+    def program(self) -> str:
+        """How the inner steps of the last :meth:`predict` ran; empty where nothing can be captured."""
+        return self._inner.program if self._inner is not None else ""
 
     def predict(self, support: Tensor, query: Tensor) -> Tensor:
         """support [T, N, K, C, H, W], query [T, M, C, H, W] -> logits [T, M, N].
@@ -116,7 +123,9 @@ class MAMLLearner:
                     f"a MAML learner of {trained} ways cannot answer {way}-way tasks; train it on at least {way} ways"
                 )
             params = {n: value[:way] if n.startswith("head.") else value for n, value in params.items()}
-        inner = adaptation(self.backbone, self.steps, self.inner_lr, inductive=not self.transductive)
+        if self._inner is None:
+            self._inner = adaptation(self.backbone, self.steps, self.inner_lr, inductive=not self.transductive)
+        inner = self._inner
         at_once = self.tasks_at_once
         chunks = zip(torch.split(support, at_once), torch.split(query, at_once), strict=True)
         return torch.cat([inner.scores(params, *chunk) for chunk in chunks])

@@ -11,6 +11,9 @@ from bench.backbones import Backbone, ImageShape, Params
 from bench.basics.errors import BenchError
 from bench.contracts import Context, Learner, Tasks, TaskSampler, TaskSpec
 from bench.training.loop import train
+from bench.training.memory import free_bytes
+from bench.training.optimizers import adam, give_gradients
+from bench.training.steps import Step
 
 
 def initial_params(backbone: Backbone, shape: ImageShape, outputs: int | None, context: Context) -> Params:
@@ -47,19 +50,36 @@ def meta_train(
     (their clipped gradients were never applied). Meta-iteration i draws its tasks from the seed ``meta-train,
     i``, whatever was drawn before it: a resumed training is the same training. A sampler that counts may keep its
     counts in tensors of its ``state`` (name -> tensor, changed in place), which checkpoints hold and restore.
-    """
-    optimizer = torch.optim.Adam(list(params.values()), lr=meta_lr, betas=(0.9, 0.999), eps=1e-7)
-    rng = torch.Generator(device=context.device)
 
-    def step(i: int) -> Tensor:
-        rng.manual_seed(context.seed.at("meta-train", i).value())
-        loss, grads = gradient(sampler.sample(meta_batch, spec, rng))
-        for name, value in params.items():
-            value.grad = grads[name]
+    On a GPU gradient and optimiser are captured. A sampler whose ``sample`` launches the same kernels whatever it
+    draws, waits for nothing and keeps no state in Python, may say so with ``capturable = True``; it is then captured
+    with them.
+    """
+    optimizer = adam(params.values(), meta_lr, betas=(0.9, 0.999), eps=1e-7)
+
+    def seed(i: int) -> int:
+        return context.seed.at("meta-train", i).value()
+
+    def learn(_: torch.Generator, support: Tensor, query: Tensor) -> Tensor:
+        loss, grads = gradient(Tasks(support, query))
+        give_gradients(params.values(), (grads[name] for name in params))
         optimizer.step()
         return loss
 
-    train(
+    rng = torch.Generator(device=context.device)
+
+    def tasks(i: int) -> tuple[Tensor, Tensor]:
+        drawn = sampler.sample(meta_batch, spec, rng.manual_seed(seed(i)))
+        return drawn.support, drawn.query
+
+    def sample_and_learn(rng: torch.Generator) -> Tensor:
+        drawn = sampler.sample(meta_batch, spec, rng)
+        return learn(rng, drawn.support, drawn.query)
+
+    step = Step(seed, tasks, learn, "gradient and optimiser")
+    if getattr(sampler, "capturable", False):
+        step = Step(seed, lambda i: (), sample_and_learn, "sampling, gradient and optimiser", otherwise=step)
+    outcome = train(
         step,
         {**params, **buffers, **getattr(sampler, "state", {})},
         optimizer,
@@ -73,14 +93,23 @@ def meta_train(
         items=meta_batch,
         unit="tasks",
     )
+    if outcome["facts"]:
+        context.note(meta_training=outcome["facts"]["program"])
+
+
+TASKS_ON_GPU = 128
+BYTES_A_TASK = 2**25
+"""Of 28x28 images, about: 5-shot tasks with 75 queries. Where a task needs more, chunks are halved when memory ends."""
 
 
 def chunk_size(tasks_on_cpu: int, shape: ImageShape, device: torch.device) -> int:
-    """How many tasks to answer at once: as many as stay in the cache of a CPU, enough to fill a GPU.
+    """How many tasks to answer at once: as many as stay in the cache of a CPU, as fill a GPU and fit its memory.
 
     ``tasks_on_cpu`` is the measured best for 28x28 images; larger images take proportionally fewer tasks.
     """
-    base = tasks_on_cpu if device.type == "cpu" else 128
+    base = tasks_on_cpu
+    if device.type == "cuda":
+        base = min(TASKS_ON_GPU, free_bytes(device) // BYTES_A_TASK)
     return max(1, base * 28 * 28 // (shape[1] * shape[2]))
 
 

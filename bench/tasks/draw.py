@@ -33,12 +33,11 @@ def _by_sorting(rows: int, count: int, below: int | Tensor, most: int, rng: torc
 def _by_counting(rows: int, count: int, below: int | Tensor, rng: torch.Generator) -> Tensor:
     """The j-th draw is uniform over the below-j integers that are left, counted past those taken, in order."""
     device = rng.device
-    limit = torch.as_tensor(below, device=device)
     uniform = torch.rand(count, rows, generator=rng, device=device, dtype=torch.float64)
     taken: list[Tensor] = []  # ascending in every row
     drawn = []
     for j in range(count):
-        value = (uniform[j] * (limit - j)).to(torch.int64)
+        value = (uniform[j] * (below - j)).to(torch.int64)
         for smaller in taken:
             value = value + (value >= smaller)
         drawn.append(value)

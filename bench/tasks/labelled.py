@@ -72,6 +72,11 @@ class LabelledSampler:
             self._counts[:, -1] = 0
         self._eligible: dict[tuple[int, int], _Eligible] = {}
 
+    @property
+    def capturable(self) -> bool:
+        """Whether sampling launches the same kernels whatever it draws: not while pixels come from elsewhere."""
+        return self.pixels.device == self.device
+
     def sample(self, n: int, spec: TaskSpec, rng: torch.Generator) -> Tasks:
         """``n`` independent tasks; ``rng`` must live on the images' device.
 

@@ -17,10 +17,11 @@ from bench.basics.seeds import Seed
 from bench.basics.signals import between_steps
 from bench.contracts import Learner, Monitor, ProgressCallback
 from bench.training.checkpoint import Checkpoint
+from bench.training.steps import Step, Steps
 
 
 def train(
-    step: Callable[[int], Tensor],
+    step: Step | Callable[[int], Tensor],
     tensors: Mapping[str, Tensor],
     optimizer: torch.optim.Optimizer | None,
     total: int,
@@ -38,14 +39,16 @@ def train(
 
     ``step(i)`` updates ``tensors`` (through ``optimizer`` or otherwise) and returns the loss, a detached scalar on
     the device. It must depend on nothing but ``i``, ``tensors`` and the optimiser state, so that a resumed training
-    is bit-identical to an uninterrupted one. ``tensors`` holds every weight and buffer that training changes.
+    is bit-identical to an uninterrupted one. ``tensors`` holds every weight and buffer that training changes. A
+    :class:`bench.training.steps.Step` is captured on a GPU; what cannot be is said once through ``progress``.
 
     With a checkpoint whose training is complete nothing is trained; tensors are restored. ``monitor(i, learner())``
     is called every ``monitor_every`` steps and after the last. ``items`` is how many images (or another ``unit``) a
     step works through; progress then shows them per second. ``growing``: a training of fewer steps, complete or not,
     is the beginning of this one, so its checkpoint keeps the optimiser's state for good.
 
-    Returns ``{"loss": [total floats], "validation": [[step, accuracy], …], "seconds": training time so far}``.
+    Returns ``{"loss": [total floats], "validation": [[step, accuracy], …], "seconds": training time so far, "facts":
+    what a record should say besides}``.
     Raises Diverged at the first non-finite loss.
     """
     device = next(iter(tensors.values())).device
@@ -82,11 +85,14 @@ def train(
     began = reported = time.monotonic()
     looked = 0.0  # seconds spent on meta-validation, which is not training
     checked = start
-    with between_steps() as steps:
+    run = Steps(step, device)
+    with between_steps() as steps, run.running():
         for i in range(start, total):
             # An error inside a step may leave half an update, so nothing is saved on the way out of one.
-            losses[i] = step(i)
+            losses[i] = run(i)
             done = i + 1
+            while run.fell_back:
+                progress(f"{stage}: {run.fell_back.pop(0)}", 0, 0, {})
             look = monitor is not None and monitor_every > 0 and (done % monitor_every == 0 or done == total)
             if time.monotonic() - reported >= 0.5 or look or done == total or checkpoint.due() or steps.stopped:
                 recent = losses[checked:done].cpu()  # waits for the device, so the clock is read after it
@@ -118,6 +124,7 @@ def train(
         "loss": losses[:total].cpu().tolist(),
         "validation": validation,
         "seconds": seconds + time.monotonic() - began - looked,
+        "facts": run.facts if start < total else {},
     }
 
 

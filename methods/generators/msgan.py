@@ -14,8 +14,11 @@ from torch import Tensor, nn
 from bench.basics.errors import BenchError, did_you_mean
 from bench.contracts import Context
 from bench.datasets.images import UnlabelledImages
+from bench.learners.convolution import Conv2d, ConvTranspose2d, convolve
 from bench.training.checkpoint import Checkpoint
-from bench.training.loop import train
+from bench.training.loop import EpochBatches, train
+from bench.training.optimizers import adam, give_gradients
+from bench.training.steps import Step
 from methods.generators.alive import check_alive
 from methods.generators.training import PRECISIONS, initialise, resolve_precision
 
@@ -106,7 +109,7 @@ class MSGAN:
         )
         network = Decoder(images.shape, self.channels, self.latent_dim)
         network.load_state_dict({name: value for name, value in artifact.tensors.items() if name != "losses"})
-        notes = {name: artifact.meta[name] for name in ("epochs", "seconds")}
+        notes = {name: artifact.meta[name] for name in ("epochs", "seconds", "program") if name in artifact.meta}
         trained = TrainedGAN(network.to(images.device), notes)
         rng = context.seed.at("generator", "check").generator(images.device)
         notes["diversity"] = check_alive("msgan", trained, rng, images if artifact.meta["epochs"] else None)
@@ -124,21 +127,13 @@ class MSGAN:
             network.to(device, memory_format=torch.channels_last)
         networks = nn.ModuleDict({"decoder": decoder, "critic": critic})
         # One optimiser for both: Adam passes over parameters that have no gradient.
-        optimizer = torch.optim.Adam(networks.parameters(), lr=self.lr, eps=1e-7)
-        batch = min(self.batch_size, len(images))
-        per_epoch = len(images) // batch
-        order: tuple[int, Tensor] = (-1, torch.empty(0))
+        optimizer = adam(networks.parameters(), self.lr, eps=1e-7)
+        batches = EpochBatches(len(images), self.batch_size, seed, device)
+        per_epoch, batch = batches.per_epoch, batches.size
 
-        def step(i: int) -> Tensor:
-            nonlocal order
-            epoch, position = divmod(i, per_epoch)
-            if order[0] != epoch:
-                rng = seed.at("epoch", epoch).generator()
-                order = epoch, torch.randperm(len(images), generator=rng).to(device)
-            real = images.take(order[1][position * batch : (position + 1) * batch])
-            noise = seed.at("noise", i).generator(device)
-            z = torch.randn(3 * batch, self.latent_dim, generator=noise, device=device)
-            targets = torch.rand(3 * batch, 1, generator=noise, device=device) * self.label_noise
+        def step(rng: torch.Generator, real: Tensor) -> Tensor:
+            z = torch.randn(3 * batch, self.latent_dim, generator=rng, device=device)
+            targets = torch.rand(3 * batch, 1, generator=rng, device=device) * self.label_noise
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
                 fake = decoder(z[: 2 * batch])
                 discriminator_loss = self._discriminator_loss(critic, fake.detach(), real, targets)
@@ -150,7 +145,7 @@ class MSGAN:
 
         asked = max(epochs, context.budget.generator_epochs) * per_epoch
         outcome = train(
-            step,
+            Step(lambda i: seed.at("noise", i).value(), lambda i: (images.take(batches.at(i)),), step),
             networks.state_dict(),
             optimizer,
             total=epochs * per_epoch,
@@ -161,7 +156,7 @@ class MSGAN:
             growing=True,
         )
         tensors = {**decoder.state_dict(), "losses": torch.tensor(outcome["loss"])}
-        return tensors, {"epochs": epochs, "seconds": outcome["seconds"]}
+        return tensors, {"epochs": epochs, "seconds": outcome["seconds"], **outcome["facts"]}
 
     def _discriminator_loss(self, critic: Critic, fake: Tensor, real: Tensor, noise: Tensor) -> Tensor:
         """``fake`` [2B, C, H, W], ``real`` [B, …]; ``noise`` [3B, 1] is added to the targets.
@@ -170,7 +165,7 @@ class MSGAN:
         """
         if self.loss == "as_coded":
             fake = fake[: len(real)]
-        target = torch.cat([torch.ones(len(fake), 1), torch.zeros(len(real), 1)]).to(real.device)
+        target = torch.cat([fake.new_ones(len(fake), 1).float(), real.new_zeros(len(real), 1).float()])
         logits = critic(torch.cat([fake, real])).float()
         if self.loss == "as_coded":
             return F.binary_cross_entropy_with_logits(logits, target + noise[: len(target)])
@@ -205,8 +200,8 @@ class Decoder(nn.Module):
         self.small = (channels, height // 4, width // 4)
         with torch.device("meta"):  # torch's own initialisation draws from the global generator
             self.dense = nn.Linear(latent_dim, math.prod(self.small))
-            self.up1 = nn.ConvTranspose2d(channels, channels, 4, stride=2, padding=1)
-            self.up2 = nn.ConvTranspose2d(channels, channels, 4, stride=2, padding=1)
+            self.up1 = ConvTranspose2d(channels, channels, 4, stride=2, padding=1)
+            self.up2 = ConvTranspose2d(channels, channels, 4, stride=2, padding=1)
             self.image = nn.Conv2d(channels, colours, KERNEL, padding=KERNEL // 2)
         self.to_empty(device="cpu")
 
@@ -226,7 +221,7 @@ def _wide_convolution(maps: Tensor, weight: Tensor, bias: Tensor | None) -> Tens
     then those are added up. A library's convolution leaves most of a CPU's lanes empty when there is one output.
     """
     if maps.device.type != "cpu":
-        return F.conv2d(maps, weight, bias, padding=KERNEL // 2)
+        return convolve(maps, weight, bias, KERNEL // 2)
     outputs, channels = weight.shape[:2]
     # fold adds up the value for offset (i, j) at (y + i, x + j), where a convolution reads it from: mirror it.
     mirrored = weight.flip(2, 3).permute(0, 2, 3, 1).reshape(outputs * KERNEL * KERNEL, channels, 1, 1)
@@ -242,11 +237,11 @@ class Critic(nn.Module):
         super().__init__()
         with torch.device("meta"):
             self.layers = nn.Sequential(
-                nn.Conv2d(colours, max(1, channels // 2), 3, stride=2, padding=1),
+                Conv2d(colours, max(1, channels // 2), 3, stride=2, padding=1),
                 nn.LeakyReLU(0.2),
-                nn.Conv2d(max(1, channels // 2), channels, 3, stride=2, padding=1),
+                Conv2d(max(1, channels // 2), channels, 3, stride=2, padding=1),
                 nn.LeakyReLU(0.2),
-                nn.Conv2d(channels, channels, 3, stride=2, padding=1),
+                Conv2d(channels, channels, 3, stride=2, padding=1),
                 nn.LeakyReLU(0.2),
             )
             self.logit = nn.Linear(channels, 1)
@@ -263,6 +258,9 @@ class TrainedGAN:
 
     notes: epochs, training seconds, diversity.
     """
+
+    capturable = True
+    """On a GPU, the same kernels for whatever latents."""
 
     def __init__(self, network: Decoder, notes: Mapping[str, Any]) -> None:
         self.network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
@@ -289,8 +287,7 @@ def _update(loss: Tensor, optimizer: torch.optim.Optimizer, network: nn.Module) 
     """One step of ``optimizer`` on the parameters of ``network`` alone."""
     optimizer.zero_grad(set_to_none=True)
     params = list(network.parameters())
-    for param, grad in zip(params, torch.autograd.grad(loss, params), strict=True):
-        param.grad = grad
+    give_gradients(params, torch.autograd.grad(loss, params))
     optimizer.step()
 
 

@@ -14,7 +14,9 @@ from bench.basics.errors import BenchError, did_you_mean
 from bench.contracts import Context
 from bench.datasets.images import UnlabelledImages
 from bench.training.checkpoint import Checkpoint
-from bench.training.loop import train
+from bench.training.loop import EpochBatches, train
+from bench.training.optimizers import adam
+from bench.training.steps import Step
 from methods.generators.alive import check_alive
 from methods.generators.training import PRECISIONS, initialise, resolve_precision
 from methods.generators.vae_networks import Network, architecture_for
@@ -108,7 +110,8 @@ class VAE:
             context.budget.checkpoint_seconds,
         )
         network.load_state_dict({name: value for name, value in artifact.tensors.items() if name != "losses"})
-        notes = {name: artifact.meta[name] for name in ("loss", "epochs", "seconds")}
+        noted = ("loss", "epochs", "seconds", "program")
+        notes = {name: artifact.meta[name] for name in noted if name in artifact.meta}
         trained = TrainedVAE(network.to(device), notes)
         rng = context.seed.at("generator", "check").generator(device)
         real = images if notes["epochs"] else None
@@ -122,21 +125,11 @@ class VAE:
         seed, device, epochs = context.seed.at("generator"), images.device, context.budget.generator_epochs
         initialise(network, seed.at("weights").generator())
         network.to(device).train()
-        optimizer = torch.optim.Adam(network.parameters(), lr=self.lr)
+        optimizer = adam(network.parameters(), self.lr)
+        batches = EpochBatches(len(images), self.batch_size, seed, device)
 
-        batch = min(self.batch_size, len(images))
-        per_epoch = len(images) // batch
-        order: tuple[int, Tensor] = (-1, torch.empty(0))
-
-        def step(i: int) -> Tensor:
-            nonlocal order
-            epoch, position = divmod(i, per_epoch)
-            if order[0] != epoch:
-                rng = seed.at("epoch", epoch).generator()
-                order = epoch, torch.randperm(len(images), generator=rng).to(device)
-            x = images.take(order[1][position * batch : (position + 1) * batch])
-            noise_rng = seed.at("noise", i).generator(device)
-            noise = torch.randn(batch, network.latent_dim, generator=noise_rng, device=device)
+        def step(rng: torch.Generator, x: Tensor) -> Tensor:
+            noise = torch.randn(len(x), network.latent_dim, generator=rng, device=device)
             optimizer.zero_grad(set_to_none=True)
             loss = network.loss(x, noise, kl_weight)
             loss.backward()
@@ -144,19 +137,19 @@ class VAE:
             return loss.detach()
 
         outcome = train(
-            step,
+            Step(lambda i: seed.at("noise", i).value(), lambda i: (images.take(batches.at(i)),), step),
             network.state_dict(),
             optimizer,
-            total=epochs * per_epoch,
+            total=epochs * batches.per_epoch,
             checkpoint=checkpoint,
             progress=context.progress,
             stage="vae",
-            items=batch,
+            items=batches.size,
         )
-        last = outcome["loss"][-per_epoch:]
+        last = outcome["loss"][-batches.per_epoch :]
         loss = sum(last) / len(last) if last else None
         tensors = {**network.state_dict(), "losses": torch.tensor(outcome["loss"])}
-        return tensors, {"loss": loss, "epochs": epochs, "seconds": outcome["seconds"]}
+        return tensors, {"loss": loss, "epochs": epochs, "seconds": outcome["seconds"], **outcome["facts"]}
 
 
 class TrainedVAE:
@@ -166,6 +159,9 @@ class TrainedVAE:
     the others beside it. Nothing here tracks gradients; memory is bounded by a chunk of images.
     notes: final training loss (nats an image, mean of the last epoch), epochs, training seconds, diversity.
     """
+
+    capturable = True
+    """On a GPU, the same kernels for whatever latents."""
 
     def __init__(self, network: Network, notes: Mapping[str, Any]) -> None:
         self.network = network.eval().requires_grad_(False)

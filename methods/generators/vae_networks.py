@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.basics.errors import BenchError
+from bench.learners.convolution import Conv2d, ConvTranspose2d
 
 SMALL_SIDE = 32
 """Images with no longer side are small."""
@@ -148,7 +149,7 @@ class Network(nn.Module):
         return torch.autocast(like.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
 
-class _Down(nn.Conv2d):
+class _Down(Conv2d):
     """A convolution to 1/stride of each side, rounded up: one pixel of zeros before, after as many as it needs."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int) -> None:
@@ -161,7 +162,7 @@ class _Down(nn.Conv2d):
         return super().forward(F.pad(x, (0, width, 0, height)) if height or width else x)
 
 
-class _Up(nn.ConvTranspose2d):
+class _Up(ConvTranspose2d):
     """A transposed convolution to exactly ``stride`` times each side: one pixel is cut off before, the rest after."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, bias: bool = False) -> None:
