@@ -99,7 +99,7 @@ def _affine(z: Tensor, mean: Tensor, variance: Tensor, weight: Tensor, bias: Ten
 # ------------------------------------------------------------------------------------------------- layout
 def per_channel(vector: Tensor) -> Tensor:
     """[C] -> [1, C, 1, 1]."""
-    return vector[None, :, None, None]
+    return vector.view(1, -1, 1, 1)
 
 
 def side_by_side(images: Tensor) -> Tensor:

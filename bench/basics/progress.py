@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -16,6 +16,19 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+
+
+def for_people(seconds: float) -> str:
+    """``40 s``, ``12 min``, ``1 h 40 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def of_all_runs(left: str) -> str:
+    """``all runs: about 1 h 5 min left``; empty where nothing can be said."""
+    return f"all runs: {left} left" if left else ""
 
 
 class Pace:
@@ -32,24 +45,22 @@ class Pace:
             self._stage, self._before, self._began = stage, done, now
         if not self._before < done < total:
             return ""
-        seconds = (now - self._began) / (done - self._before) * (total - done)
-        if seconds < 90:
-            return f"{seconds:.0f} s left"
-        minutes = round(seconds / 60)
-        return f"{minutes} min left" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min left"
+        return f"{for_people((now - self._began) / (done - self._before) * (total - done))} left"
 
 
 class Reporter:
     """Shows what runs are doing, on stderr, so that what a command prints can be piped.
 
     On a terminal one bar moves; elsewhere a line is printed when a stage begins, every ``seconds`` seconds, and when
-    it ends. Both say how long the stage will take at the pace since it began.
+    it ends. Both say how long the stage will take at the pace since it began, and all runs where that is known.
     """
 
     def __init__(self, console: Console | None = None, seconds: float = 30.0) -> None:
         self.console = console or Console(stderr=True)
         self.seconds = seconds
         self.name = ""
+        self.whole: Callable[[str, int, int], str] | None = None
+        """Told of every stage as this is; says how long all that was asked for will take, or nothing."""
         self._last = ("", 0.0)
         self._pace = Pace()
         self._bar: Progress | None = None
@@ -63,6 +74,7 @@ class Reporter:
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
                 TextColumn("{task.fields[metrics]}"),
+                TextColumn("{task.fields[whole]}"),
                 console=self.console,
                 transient=True,
             )
@@ -90,13 +102,15 @@ class Reporter:
     def __call__(self, stage: str, done: int, total: int, metrics: Mapping[str, float]) -> None:
         """A ``ProgressCallback``."""
         shown = "  ".join(f"{name} {value:.3f}" for name, value in metrics.items())
+        whole = self.whole(stage, done, total) if self.whole is not None else ""
         if self._bar is not None:
             description = f"{self.name}: {stage}" if self.name else stage
             if self._task is None:
-                self._task = self._bar.add_task(description, total=total or None, metrics=shown)
-            self._bar.update(self._task, description=description, completed=done, total=total or None, metrics=shown)
+                self._task = self._bar.add_task(description, total=total or None, metrics=shown, whole="")
+            self._bar.update(self._task, description=description, completed=done, total=total or None)
+            self._bar.update(self._task, metrics=shown, whole=of_all_runs(whole))
             return
-        left = self._pace.left(stage, done, total)
+        left = ", ".join(part for part in (self._pace.left(stage, done, total), of_all_runs(whole)) if part)
         last_stage, last_time = self._last
         now = time.monotonic()
         if stage != last_stage or now - last_time >= self.seconds or (done == total and total):

@@ -44,7 +44,9 @@ DatasetOption = Annotated[str | None, typer.Option("--dataset", "-d", help="A na
 Shots = Annotated[str | None, typer.Option(help="Support images per class, comma-separated: 1,5.")]
 Seeds = Annotated[str, typer.Option(help="Training seeds, comma-separated, or from-to: 0,1,2 or 0-2.")]
 BudgetOption = Annotated[str | None, typer.Option(help="How long to train: smoke, quick or paper.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Device = Annotated[
+    str, typer.Option(help="auto, cpu, cuda or cuda:1; on a GPU in float32, unless precision=tf32 is given.")
+]
 Out = Annotated[Path, typer.Option(help="Folder of run records.")]
 Experiment = Annotated[str | None, typer.Option(help="A table of a paper, from 'bench list experiments'.")]
 References = Annotated[

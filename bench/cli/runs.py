@@ -37,6 +37,9 @@ def run(
     references: References = True,
     device: Device = "auto",
     workers: Annotated[int, typer.Option(min=1, help="Runs at a time, each in a process of its own.")] = 1,
+    per_gpu: Annotated[
+        int | None, typer.Option(min=1, help="Of several workers, runs at a time on one GPU; by default up to 4.")
+    ] = None,
     time_limit: Annotated[float | None, typer.Option(min=0.01, help="Minutes a single run may take.")] = None,
     data_dir: DataDir = None,
     out: Out = Path("runs"),
@@ -55,6 +58,10 @@ def run(
       bench run --methods 'lasium-*-protonet' --budget smoke method.alpha=0.4 backbone=conv4
 
       bench run --experiment table7 --data-dir DIR
+
+      bench run --methods lasium,umtra --workers 8 --per-gpu 4
+
+      bench run --methods lasium --device cuda precision=tf32
 
       bench run --experiment figure5 --data-dir DIR budget.generator_epochs=0,10,30 budget.meta_iterations=300
     """
@@ -83,7 +90,7 @@ def run(
     )
     with Reporter() as reporter:
         ready = session.prepare(request, default_cache(), reporter, workers)
-        outcomes = session.execute(ready, reporter, workers)
+        outcomes = session.execute(ready, reporter, workers, per_gpu)
     finished = [one.run.folder for one in outcomes if one.status == "done"]
     if finished:
         frames = select(load(out), finished, set(ready.manifests.values()))
@@ -111,19 +118,27 @@ def plan(
     device: Device = "auto",
     data_dir: DataDir = None,
     out: Out = Path("runs"),
+    workers: Annotated[int, typer.Option(min=1, help="Runs at a time, for how long all will take.")] = 1,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Where no record says how long a run takes, measure a few steps.")
+    ] = False,
     settings: Annotated[bool, typer.Option("--settings", help="Print every setting of every run.")] = False,
     overrides: Overrides = None,
 ) -> None:
-    """Say what 'bench run' with the same flags would do: runs, what is there already, what they share.
+    """Say what 'bench run' with the same flags would do: runs, what is there already and shared, how long it takes.
+
+    Minutes are those of like runs in --out: same dataset and device, the lengths scaled.
 
     Examples:
 
       bench plan --methods lasium,umtra
 
       bench plan --experiment table7 --settings
+
+      bench plan --methods lasium,umtra --workers 2 --estimate
     """
     from bench.running.explain import explain
 
     request = asked(methods, dataset, shots, seeds, budget, experiment, references, data_dir, out, overrides, device)
-    for part in explain(request, settings=settings):
+    for part in explain(request, settings, workers, estimate):
         say(part) if isinstance(part, str) else console().print(part)

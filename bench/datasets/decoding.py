@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from bench.basics.cpus import usable_cpus
 from bench.basics.errors import BenchError
 from bench.datasets.archives import Place, Reader, Tree
 from bench.datasets.faults import Unfinished
@@ -215,7 +216,7 @@ def _decoded(tree: Reader, path: str, photo: Photo) -> NDArray[np.uint8] | Bench
 
 
 def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return usable_cpus()
 
 
 def _short(error: Exception, where: str) -> str:

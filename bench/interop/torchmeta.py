@@ -56,6 +56,23 @@ PUBLISHED = {
 _kept: list[Any] = []  # operator schemas live as long as the library object that declared them
 
 
+def import_torchvision() -> None:
+    """Import torchvision, also its CUDA build beside a torch without CUDA libraries: declares what it asks for."""
+    try:
+        importlib.import_module("torchvision")
+    except (RuntimeError, OSError) as error:
+        # The index's torchvision is a CUDA build: beside a CPU torch its extension does not load and its
+        # operators are never declared. Their schemas are enough for transforms and datasets.
+        if "torchvision::nms" not in str(error):
+            raise
+        declare: Any = torch.library.Library
+        library = declare("torchvision", "FRAGMENT")
+        for operator in ("nms", "qnms"):
+            library.define(operator + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        _kept.append(library)
+        importlib.import_module("torchvision")
+
+
 def load() -> ModuleType:
     """Import torchmeta and mend what stops it on a current torch; ImportError with the command that installs it.
 
@@ -63,19 +80,7 @@ def load() -> ModuleType:
     declares two operators that torchvision's CUDA build asks for.
     """
     try:
-        try:
-            importlib.import_module("torchvision")
-        except (RuntimeError, OSError) as error:
-            # The index's torchvision is a CUDA build: beside a CPU torch its extension does not load and its
-            # operators are never declared. Their schemas are enough for transforms and datasets.
-            if "torchvision::nms" not in str(error):
-                raise
-            declare: Any = torch.library.Library
-            library = declare("torchvision", "FRAGMENT")
-            for operator in ("nms", "qnms"):
-                library.define(operator + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-            _kept.append(library)
-            importlib.import_module("torchvision")
+        import_torchvision()
         vision: Any = importlib.import_module("torchvision.datasets.utils")
         for name in ("_get_confirm_token", "_save_response_content"):  # gone from torchvision; for its downloader only
             if not hasattr(vision, name):

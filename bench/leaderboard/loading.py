@@ -16,6 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from bench.basics.errors import BenchError
+from bench.basics.precision import UNDECLARED
 from bench.planning import catalogue
 from bench.planning.catalogue import RESERVED
 from bench.planning.overrides import UNNAMED
@@ -181,7 +182,7 @@ def _run(run: int, folder: Path, out: Path, record: RunRecord) -> dict[str, Any]
         "peak_memory_mib": float("nan") if record.peak_memory_mib is None else float(record.peak_memory_mib),
         "created": record.created,
         "artifacts": tuple(sorted(record.notes.get("artifacts", ()))),
-        "config": catalogue.of_today(record.config),
+        "config": {**catalogue.of_today(record.config), "precision": record.precision},
         "notes": record.notes,
     }
 
@@ -202,10 +203,13 @@ def _variants(runs: pd.DataFrame) -> pd.DataFrame:
     """Name the settings by which finished runs of one method and budget differ: they never share a row."""
     labels = {}
     for _, group in runs[runs["status"] == "done"].groupby(["dataset", "dataset_hash", "method", "budget"]):
+        computed = _computed_in(group["notes"])
         # Most groups have one configuration; the cheap comparison comes first.
-        if len({_canonical(config) for config in group["config"]}) == 1:
+        if len({_canonical(config) for config in group["config"]}) == 1 and not computed:
             continue
-        settings = {index: dict(_leaves(config)) for index, config in group["config"].items()}
+        settings = {
+            index: {**dict(_leaves(config)), **computed.get(index, {})} for index, config in group["config"].items()
+        }
         names = sorted({name for one in settings.values() for name in one})
         differing = [n for n in names if len({_canonical(one.get(n)) for one in settings.values()}) > 1]
         for index, one in settings.items():
@@ -214,6 +218,21 @@ def _variants(runs: pd.DataFrame) -> pd.DataFrame:
     if labels:
         runs["variant"] = pd.Series(labels).reindex(runs.index).fillna("")
     return runs
+
+
+def _computed_in(notes: pd.Series) -> dict[Any, dict[str, str]]:
+    """``vae.precision`` of each run, where runs differ in what their processors chose for ``precision: auto``.
+
+    Runs of before this was noted do not differ from those that do not differ from each other.
+    """
+    noted = {
+        index: {f"{kind}.precision": str(chosen) for kind, chosen in found.items()}
+        for index, one in notes.items()
+        if isinstance(found := one.get("precision"), Mapping)
+    }
+    several = len({_canonical(one) for one in noted.values()}) > 1
+    unknown = {name: UNDECLARED for one in noted.values() for name in one}
+    return {index: {**unknown, **noted.get(index, {})} for index in notes.index} if several else {}
 
 
 def _canonical(value: Any) -> str:

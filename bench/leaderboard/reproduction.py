@@ -130,7 +130,10 @@ def _dataset(name: str, config: Mapping[str, Any]) -> str:
 def _whole(key: str, config: Mapping[str, Any]) -> str:
     """The key of an override: names leave out ``method.``."""
     head, dot, _ = key.partition(".")
-    complete = head in config if dot else key in catalogue.groups()
+    if dot:
+        complete = head in config
+    else:
+        complete = key in catalogue.groups() or (key == "precision" and key not in (config.get("method") or {}))
     return key if complete else f"method.{key}"
 
 

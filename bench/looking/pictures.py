@@ -22,6 +22,7 @@ from bench.looking.latent_sheets import (
 from bench.looking.subject import Subject, look_one, uses_encoder
 from bench.looking.task_sheet import task_sheet
 from bench.planning.plan import Request
+from bench.running.precision import computing_in
 
 RECONSTRUCTED = 24  # real images shown beside their reconstructions
 
@@ -33,7 +34,9 @@ def picture(request: Request, what: str, count: int | None, cache: Path, progres
     """
     check(what)
     draw, usual = PICTURES[what]
-    return draw(look_one(request, cache, progress, what in OF_ENCODERS), usual if count is None else count)
+    subject = look_one(request, cache, progress, what in OF_ENCODERS)
+    with computing_in(subject.run.values["precision"]):
+        return draw(subject, usual if count is None else count)
 
 
 def check(what: str) -> None:

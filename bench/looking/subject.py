@@ -37,6 +37,7 @@ from bench.planning.composing import RunConfig
 from bench.planning.plan import PlannedRun, Request, planned_runs, run_configs
 from bench.running.environment import resolve_device
 from bench.running.inputs import open_dataset, training_images
+from bench.running.precision import check_precision_of
 from bench.training.artifacts import ArtifactStore
 from bench.training.checkpoint import Checkpoint
 
@@ -191,7 +192,7 @@ def look(run: PlannedRun, dataset: Dataset, device: torch.device, out: Path, pro
         seed=Seed(run.seed),
         device=device,
         budget=budget,
-        artifacts=ArtifactStore(out / "artifacts"),
+        artifacts=ArtifactStore(out / "artifacts", run.values["precision"]),
         checkpoint=Checkpoint(run.folder / "weights.safetensors", budget.checkpoint_seconds),
         progress=progress,
     )
@@ -215,6 +216,7 @@ def look_one(request: Request, cache: Path, progress: ProgressCallback, encoders
         Budget(**one.values["budget"])
         components.build(one.values["method"], one.values)
     device = resolve_device(request.device)
+    check_precision_of(device, configs[0].values["precision"])
     dataset = open_dataset(configs[0].values, cache, progress)
     return look(plan(configs, dataset, request)[0], dataset, device, request.out, progress)
 

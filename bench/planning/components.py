@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.basics.errors import BenchError, Diverged, did_you_mean
+from bench.basics.precision import with_precision
 from bench.basics.typed import fitting
 from bench.planning import catalogue, moved, places
 from bench.planning.catalogue import RESERVED
@@ -167,6 +168,11 @@ def used_groups(values: Mapping[str, Any]) -> set[str]:
 def artifact_groups(values: Mapping[str, Any]) -> list[str]:
     """The groups of a method whose training is kept in the artifact store and shared."""
     return sorted(group for group in used_groups(values) & {"generator", "encoder"} if not values[group].get("own"))
+
+
+def artifact_settings(group: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a configuration can change what a group of :func:`artifact_groups` trains, but images, length, seed."""
+    return with_precision(component_settings(values[group], values), values["precision"])
 
 
 def outside_data(values: Mapping[str, Any]) -> bool:

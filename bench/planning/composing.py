@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from bench.basics.errors import BenchError, did_you_mean
+from bench.basics.precision import FLOAT32, check_precision
 from bench.planning import catalogue
 from bench.planning.catalogue import RESERVED, Variant
 from bench.planning.components import resolve, used_groups
@@ -55,6 +56,7 @@ class Schema:
     query: int = 15
     split: str = "test"
     evaluation_seed: int = 0
+    precision: str = FLOAT32
     train: TrainSchema = field(default_factory=TrainSchema)
 
 
@@ -108,6 +110,7 @@ def compose(
     for override in applied:
         as_float(override.key, values, before)
         check_finite(override, values)
+    check_precision(values["precision"])
     values["shots"] = list(shots)
     check_dataset_name(dataset, values["dataset"])
     if data_dir is not None and "data_dir" in values["dataset"]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from bench.basics.errors import BenchError
 from bench.basics.keys import content_key
+from bench.basics.precision import with_precision
 from bench.planning import catalogue, components, composing, naming, overrides
 from bench.planning.catalogue import Variant
 from bench.planning.composing import RunConfig
@@ -211,18 +212,17 @@ def run_key(one: RunConfig, content_hash: str, seed: int) -> str:
         )
         if group in used
     }
-    return content_key(
-        {
-            "method": components.component_settings(values["method"], values),
-            "supervised": one.variant.supervised,
-            "dataset": content_hash,
-            "train": values["train"],
-            "budget": budget,
-            # Rows of different budgets stand apart, also those of methods on which a budget has no effect.
-            "budget_name": one.budget_name,
-            "seed": seed,
-        }
-    )
+    facts = {
+        "method": components.component_settings(values["method"], values),
+        "supervised": one.variant.supervised,
+        "dataset": content_hash,
+        "train": values["train"],
+        "budget": budget,
+        # Rows of different budgets stand apart, also those of methods on which a budget has no effect.
+        "budget_name": one.budget_name,
+        "seed": seed,
+    }
+    return content_key(with_precision(facts, values["precision"]))
 
 
 def _experiment(name: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 from bench.basics.errors import BenchError
 from bench.basics.files import read_json, write_json
+from bench.basics.precision import FLOAT32, UNDECLARED
 from bench.basics.typed import typed
 from bench.records.seal import FIELD, check_seal, plain, sealed
 
@@ -102,6 +103,12 @@ class RunRecord:
     def done(self) -> bool:
         """Whether it finished; every other status says why not in ``reason``."""
         return self.status == "done"
+
+    @property
+    def precision(self) -> str:
+        """``float32`` or ``tf32``; ``undeclared`` of a record from before there was the choice, made on a GPU."""
+        earlier = FLOAT32 if self.environment.get("device", "cpu") == "cpu" else UNDECLARED
+        return str(self.config.get("precision", earlier))
 
 
 def write_record(folder: Path, record: RunRecord) -> None:

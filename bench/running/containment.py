@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from bench.planning.places import OWN_PACKAGES
+from bench.running.precision import flags, put_flags
 
 
 def has_outside_code(values: Mapping[str, Any]) -> bool:
@@ -38,7 +39,7 @@ def contained() -> Iterator[None]:
     threads, dtype, grad = torch.get_num_threads(), torch.get_default_dtype(), torch.is_grad_enabled()
     device = torch.get_default_device()
     deterministic = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    benchmark, precision = torch.backends.cudnn.benchmark, torch.get_float32_matmul_precision()
+    benchmark, precision = torch.backends.cudnn.benchmark, flags()
     try:
         with warnings.catch_warnings():
             yield
@@ -58,5 +59,4 @@ def contained() -> Iterator[None]:
             torch.set_default_device(device)
         torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])
         torch.backends.cudnn.benchmark = benchmark
-        if torch.get_float32_matmul_precision() != precision:
-            torch.set_float32_matmul_precision(precision)
+        put_flags(precision)

@@ -14,6 +14,10 @@ UNFINISHED = "still running, or ended by force; run again to go on"
 """Of the record that is there from the beginning: what kill -9 or a power cut leaves."""
 
 
+OUT_OF_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
+"""How PyTorch on a CPU, CUDA outside PyTorch's own allocator, and CUDA's libraries say so."""
+
+
 class TimeLimit(Exception):
     """The run used up the time it was given."""
 
@@ -54,4 +58,4 @@ def out_of_memory(error: BaseException) -> bool:
     """Of the machine or of a GPU."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in OUT_OF_MEMORY)

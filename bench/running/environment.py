@@ -7,6 +7,7 @@ import ctypes
 import gc
 import os
 import platform
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 
 import bench
+from bench.basics.cpus import usable_cpus
 from bench.basics.errors import BenchError
 
 
@@ -45,8 +47,17 @@ def environment(device: torch.device) -> dict[str, Any]:
         "platform": platform.platform(),
         "device": gpu or "cpu",
         "cpus": os.cpu_count(),
+        "usable_cpus": usable_cpus(),
         "threads": torch.get_num_threads(),
+        **({"triton": _version("triton")} if gpu else {}),
     }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def reset_peak_memory(device: torch.device) -> None:

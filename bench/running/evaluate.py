@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from bench.contracts import EmbeddingLearner, Learner, Monitor, ProgressCallback
 from bench.datasets.images import LabelledImages, take
 from bench.learners.embeddings import Pool
 from bench.tasks.manifest import Manifest
+from bench.training.memory import in_pieces
 
 DEFAULT_CHUNK = 16
 EMBEDDED_CHUNK = {"cpu": 2**23, "cuda": 2**27}
@@ -35,6 +37,7 @@ def evaluate(
     chunk: int | None = None,
     progress: ProgressCallback | None = None,
     pool: Pool | None = None,
+    facts: dict[str, Any] | None = None,
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Correct answers and number of queries of every task: int32 [T] each.
 
@@ -45,6 +48,9 @@ def evaluate(
 
     A :class:`bench.contracts.EmbeddingLearner` is asked with embeddings: every image that the manifest names is
     embedded once, and the tasks are gathers from these. ``pool`` keeps them for the next manifest.
+
+    On a GPU the chunks are of about equal size, and one that its memory does not suffice for is halved. ``facts`` takes
+    what a record should say of that: ``{"program": …, "chunk": [asked, used]}``, where there is something to say.
 
     Nothing waits for the device between chunks, except for ``progress``, which is called about twice a second
     with the accuracy so far. Raises Diverged when a score is not finite, BenchError when the scores have the
@@ -65,11 +71,17 @@ def evaluate(
         chunk = getattr(learner, "tasks_at_once", default)
     if not isinstance(chunk, int) or chunk < 1:
         raise BenchError(f"the number of tasks scored at once must be an integer of at least 1, not {chunk!r}")
+    if device.type == "cuda":
+        chunk = math.ceil(manifest.tasks / math.ceil(manifest.tasks / chunk))
     per_task = spec.way * spec.query
     correct = torch.zeros(manifest.tasks, dtype=torch.int32, device=device)
     finite = torch.ones(manifest.tasks, dtype=torch.bool, device=device)
     reported = time.monotonic()
-    for rows, support, query, labels in _chunks(gather, manifest, device, chunk):
+    tasks = _Tasks(gather, manifest, device)
+
+    def answer(rows: slice) -> None:
+        nonlocal reported
+        support, query, labels = tasks.at(rows)
         scores = _scores(learner, support, query, embedded)
         correct[rows] = (scores.argmax(2) == labels).sum(1, dtype=torch.int32)
         finite[rows] = scores.isfinite().flatten(1).all(1)
@@ -79,6 +91,11 @@ def evaluate(
             accuracy = float(correct[:done].sum()) / (done * per_task)
             progress("evaluate", done, manifest.tasks, {"accuracy": accuracy})
             reported = time.monotonic()
+
+    used = in_pieces(manifest.tasks, chunk, answer)
+    if facts is not None:
+        facts |= {"program": program} if (program := getattr(learner, "program", "")) else {}
+        facts |= {"chunk": [chunk, used]} if used < chunk else {}
     _check_finite(finite)
     return correct.cpu().numpy(), np.full(manifest.tasks, per_task, dtype=np.int32)
 
@@ -145,7 +162,7 @@ def check_declaration(
     Scores count as changed when they differ by more than a thousandth of the spread of their task's scores,
     so that rounding, which differs with the shape of a batch, does not count.
     """
-    _, support, query, _ = next(_chunks(_pixels(images, device), manifest, device, tasks))
+    support, query, _ = _Tasks(_pixels(images, device), manifest, device).at(slice(0, tasks))
     scores = _scores(learner, support, query)
     spread = scores.amax((1, 2), keepdim=True) - scores.amin((1, 2), keepdim=True)
 
@@ -170,27 +187,27 @@ def _pixels(images: LabelledImages, device: torch.device) -> Gather:
     return lambda index: take(pixels, index, device)
 
 
-def _chunks(
-    gather: Gather, manifest: Manifest, device: torch.device, chunk: int
-) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
-    """Rows, support [t, N, K, …], shuffled queries [t, M, …], classes [t, M]; … is one image, or its embedding."""
-    spec = manifest.spec
-    per_task = spec.way * spec.query
-    rng = Seed(manifest.seed).at("query order", manifest.sha256).numpy()
-    order = rng.permuted(np.tile(np.arange(per_task), (manifest.tasks, 1)), axis=1)
-    shuffled = np.take_along_axis(manifest.query.reshape(manifest.tasks, per_task), order, axis=1)
-    support_index = torch.tensor(manifest.support, device=device)
-    query_index = torch.tensor(shuffled, device=device)
-    labels = torch.tensor(order // spec.query, device=device)
-    for first in range(0, manifest.tasks, chunk):
-        rows = slice(first, min(first + chunk, manifest.tasks))
-        support, query = support_index[rows], query_index[rows]
-        both = gather(torch.cat([support.reshape(-1), query.reshape(-1)]))
-        yield (
-            rows,
+class _Tasks:
+    """The tasks of a manifest, their queries shuffled."""
+
+    def __init__(self, gather: Gather, manifest: Manifest, device: torch.device) -> None:
+        per_task = manifest.spec.way * manifest.spec.query
+        rng = Seed(manifest.seed).at("query order", manifest.sha256).numpy()
+        order = rng.permuted(np.tile(np.arange(per_task), (manifest.tasks, 1)), axis=1)
+        shuffled = np.take_along_axis(manifest.query.reshape(manifest.tasks, per_task), order, axis=1)
+        self._gather = gather
+        self._support = torch.tensor(manifest.support, device=device)
+        self._query = torch.tensor(shuffled, device=device)
+        self._labels = torch.tensor(order // manifest.spec.query, device=device)
+
+    def at(self, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """Support [t, N, K, …], shuffled queries [t, M, …], classes [t, M]; … is one image, or its embedding."""
+        support, query = self._support[rows], self._query[rows]
+        both = self._gather(torch.cat([support.reshape(-1), query.reshape(-1)]))
+        return (
             both[: support.numel()].reshape(*support.shape, *both.shape[1:]),
             both[support.numel() :].reshape(*query.shape, *both.shape[1:]),
-            labels[rows],
+            self._labels[rows],
         )
 
 

@@ -11,19 +11,27 @@ from rich.text import Text
 
 from bench.basics.errors import BenchError
 from bench.basics.keys import content_key
+from bench.basics.precision import FLOAT32
 from bench.basics.progress import Reporter
 from bench.contracts import TaskSpec
 from bench.datasets.prepare import default_cache
 from bench.datasets.source import Dataset
 from bench.planning import components
 from bench.planning.plan import PlannedRun, Request, planned_runs
+from bench.running.estimate import duration, history_of
+from bench.running.expected import Expected
 from bench.running.inputs import open_dataset
-from bench.running.session import checked
+from bench.running.measuring import Measuring
+from bench.running.session import checked, order, threads_of
 from bench.tasks.manifest import draw
 
 
-def explain(request: Request, settings: bool = False) -> Iterator[str | Table]:
-    """Parts to print. Prepares the dataset if need be, trains nothing and writes nothing to the output folder."""
+def explain(request: Request, settings: bool = False, workers: int = 1, measure: bool = False) -> Iterator[str | Table]:
+    """Parts to print. Prepares the dataset if need be and writes nothing to the output folder.
+
+    workers: runs at a time, for how long all will take. measure: where no record tells that, run a few steps; nothing
+    is trained otherwise.
+    """
     configs = checked(request)
     first = configs[0].values
     with Reporter() as reporter:
@@ -40,20 +48,28 @@ def explain(request: Request, settings: bool = False) -> Iterator[str | Table]:
     ]
     runs = planned_runs(configs, dataset.content_hash, request.seeds, request.out)
     states = {run.folder: run.status([one.sha256 for one in manifests]) for run in runs}
+    specs = {one.sha256: one.spec for one in manifests}
+    history = history_of(request.out, dataset.content_hash, request.device, threads_of(workers))
+    if measure:
+        with Reporter() as reporter:
+            measuring = Measuring(dataset, default_cache(), request.device, threads_of(workers), history, reporter)
+            yield from measuring.measure(runs, specs)
+    expected = Expected(runs, [duration(run, specs, history) for run in runs], order(runs, workers), workers)
     table = Table(box=None, pad_edge=False)
-    for column in ("run", "seed", "budget", "labels", "state", "folder"):
-        table.add_column(column, overflow="fold")
-    for run in runs:
+    for column in ("run", "seed", "budget", "labels", "state", "minutes", "folder"):
+        table.add_column(column, overflow="fold", no_wrap=column == "minutes")
+    for run, minutes in zip(runs, expected.minutes()):
         labels = "meta-train" if run.variant.supervised else "none"
-        cells = (run.name, str(run.seed), run.budget, labels, states[run.folder], str(run.folder))
+        cells = (run.name, str(run.seed), run.budget, labels, states[run.folder], minutes, str(run.folder))
         table.add_row(*map(Text, cells))  # names may look like markup
     yield table
+    yield from _precisions(runs)
     yield from _not_validated(dataset, runs)
     shared: dict[tuple[str, int], list[str]] = defaultdict(list)
     for run in runs:
         for group in components.artifact_groups(run.values):
             node = run.values[group]
-            key = content_key(components.component_settings(node, run.values))[:8]
+            key = content_key(components.artifact_settings(group, run.values))[:8]
             name = str(node.get("card", {}).get("title", group))
             shared[f"{group} {name} ({key})", run.seed].append(run.name)
     for (name, seed), users in shared.items():
@@ -63,9 +79,18 @@ def explain(request: Request, settings: bool = False) -> Iterator[str | Table]:
         yield f"tasks: {manifest.tasks} of {manifest.spec}, {where}, SHA-256 {manifest.sha256[:16]}"
     todo = sum(state != "cached" for state in states.values())
     yield f"{todo} of {len(runs)} runs to do"
+    yield from expected.in_all(request.out)
     if settings:
         for one in configs:
             yield f"\n# {one.method_name}\n" + yaml.safe_dump(dict(one.values), sort_keys=False)
+
+
+def _precisions(runs: Sequence[PlannedRun]) -> Iterator[str]:
+    """In what the runs compute that do not in float32."""
+    for precision in dict.fromkeys(run.values["precision"] for run in runs):
+        if precision != FLOAT32:
+            names = dict.fromkeys(run.name for run in runs if run.values["precision"] == precision)
+            yield f"precision {precision} instead of {FLOAT32}: {', '.join(names)}"
 
 
 def _not_validated(dataset: Dataset, runs: Sequence[PlannedRun]) -> Iterator[str]:

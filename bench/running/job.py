@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from bench.planning.plan import PlannedRun
 
@@ -21,6 +23,8 @@ class Job:
     device: str
     threads: int | None = None
     time_limit: float | None = None
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    """What the record is to say of how the run came to be executed."""
 
     def absolute(self) -> Job:
         """The same wherever the process goes: somebody's code may change its working directory."""

@@ -22,6 +22,7 @@ from bench.records.scores import read_scores
 from bench.running.environment import resolve_device
 from bench.running.evaluate import evaluate
 from bench.running.inputs import open_dataset
+from bench.running.precision import check_precision_of, computing_in
 from bench.tasks.manifest import draw
 from bench.training.artifacts import Artifact, ArtifactStore
 from bench.training.checkpoint import Checkpoint
@@ -51,10 +52,11 @@ def rescore(folder: Path, record: RunRecord, cache: Path, artifacts: Path, progr
     values = catalogue.of_today(record.config)
     torch.set_num_threads(int(record.environment.get("threads") or torch.get_num_threads()))
     device = resolve_device("cpu" if record.environment.get("device", "cpu") == "cpu" else "auto")
+    check_precision_of(device, record.precision)
     dataset = open_dataset(values, cache, progress)
     if dataset.content_hash != record.dataset_hash:
         raise BenchError(f"the images of {dataset.name} here are not those of the record")
-    with tempfile.TemporaryDirectory() as copies:
+    with tempfile.TemporaryDirectory() as copies, computing_in(record.precision):
         for path in folder.glob("weights*.safetensors"):  # nothing of the run itself can be changed
             shutil.copy2(path, copies)
         learner = _learner(record, values, dataset, Path(copies), artifacts, device)
@@ -77,7 +79,7 @@ def _learner(
         seed=Seed(record.seed),
         device=device,
         budget=budget,
-        artifacts=_KeptOnly(artifacts),
+        artifacts=_KeptOnly(artifacts, record.precision),
         checkpoint=Checkpoint(copies / "weights.safetensors", budget.checkpoint_seconds, record.key),
         progress=refuse,
     )

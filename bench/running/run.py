@@ -35,11 +35,13 @@ from bench.records.record import Evaluation, MethodCard, RunRecord, Status, writ
 from bench.records.scores import read_scores, scores_digest
 from bench.records.seal import plain
 from bench.running.containment import contained
+from bench.running.crowding import making_way
 from bench.running.endings import UNFINISHED, TimeLimit, ending
 from bench.running.environment import environment, peak_memory_mib, reset_peak_memory, resolve_device
 from bench.running.evaluate import accuracy_and_interval, evaluate, validation_monitor
 from bench.running.inputs import open_dataset, training_images
 from bench.running.job import Job, append_log
+from bench.running.precision import check_precision_of, computing_in
 from bench.tasks import manifest as manifests
 from bench.tasks.left_out import left_out, uneven_shots
 from bench.training.artifacts import ArtifactStore
@@ -98,11 +100,11 @@ class _Execution:
         self.scores: list[pd.DataFrame] = []
         self.answers: list[Path] = []
         self.peak_memory = 0.0
-        self.notes: dict[str, Any] = {}
+        self.notes: dict[str, Any] = dict(job.notes)
         self.transductive: bool | None = None
         self.dataset_hash = ""
         self.device = torch.device("cpu")
-        self.store = ArtifactStore(job.artifacts)
+        self.store = ArtifactStore(job.artifacts, self.run.values["precision"])
         self.pool: Pool | None = None
         self.interrupts = Interrupts()
 
@@ -128,7 +130,8 @@ class _Execution:
                 self._keep(earlier)
             else:
                 write_record(self.run.folder, self._record("interrupted", UNFINISHED))
-            self._train_and_answer(wanted)
+            with computing_in(self.run.values["precision"]), making_way(self.job.threads):
+                self._train_and_answer(wanted)
         except BaseException as error:  # also sys.exit() in somebody's code: it must not end the other runs
             # Whatever a library made of a signal to stop, it was one.
             end = ending(self.interrupts.stopped or error, self.job.time_limit, self._goes_on(), self.device)
@@ -153,6 +156,7 @@ class _Execution:
     def _train_and_answer(self, paths: Sequence[Path]) -> None:
         values = self.run.values
         self.device = resolve_device(self.job.device)
+        check_precision_of(self.device, values["precision"])
         reset_peak_memory(self.device)
         if self.job.threads:
             torch.set_num_threads(self.job.threads)
@@ -231,7 +235,11 @@ class _Execution:
             began = time.monotonic()
             images = dataset.splits[tasks.split].labelled(self.device)
             self.pool = self.pool or Pool(self.device)
-            correct, total = evaluate(learner, images, tasks, self.device, progress=self.progress, pool=self.pool)
+            facts: dict[str, Any] = {}
+            asked = learner, images, tasks, self.device
+            correct, total = evaluate(*asked, progress=self.progress, pool=self.pool, facts=facts)
+            if facts:
+                self.notes.setdefault("evaluation", {})[f"{tasks.spec.shot}-shot"] = facts
             seconds = time.monotonic() - began
             answers = {"correct": torch.from_numpy(correct), "total": torch.from_numpy(total)}
             save_tensors(kept, answers, {"seconds": seconds}, owner)
@@ -294,6 +302,8 @@ class _Execution:
             group = "encoder" if kind.startswith("encoder") else "generator"
             self.timings[group] = self.timings.get(group, 0.0) + spent
             self.notes.setdefault("artifacts", {})[kind] = artifact.key
+            if "precision" in artifact.meta["recipe"]:  # of its own, bfloat16 for one, chosen by the processor
+                self.notes.setdefault("precision", {})[kind] = artifact.meta["recipe"]["precision"]
             if "losses" in artifact.tensors:
                 curves += _curve(kind, artifact.tensors["losses"].tolist(), [])
         rows = [dict(zip(CURVE.names, row)) for row in curves]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import torch
+
+from bench.basics.cpus import limited_by_quota, usable_cpus
 from bench.basics.errors import BenchError
 from bench.basics.keys import content_key
-from bench.basics.progress import Reporter
+from bench.basics.progress import Reporter, of_all_runs
 from bench.basics.signals import Stopped
 from bench.contracts import Budget, TaskSpec
 from bench.planning import components
@@ -24,8 +27,11 @@ from bench.running.environment import resolve_device
 from bench.running.executors import executor
 from bench.running.executors.processes import ProcessPerTaskExecutor, WorkerDied, WorkerHung
 from bench.running.inputs import open_dataset, seal_manifests
-from bench.running.job import Job
+from bench.running.job import Job, append_log
+from bench.running.placement import Gpu, placement
+from bench.running.precision import check_precision_of
 from bench.running.run import execute_run, record_forced_end
+from bench.running.whole import Whole, follow
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,7 @@ class Session:
     manifests: dict[Path, str]
     """File -> SHA-256."""
     jobs: tuple[Job, ...]
+    dataset_hash: str = ""
 
 
 def prepare(request: Request, cache: Path, reporter: Reporter, workers: int = 1) -> Session:
@@ -59,7 +66,7 @@ def prepare(request: Request, cache: Path, reporter: Reporter, workers: int = 1)
     sealed = seal_manifests(dataset, first.values, first.values["shots"], request.out)
     manifests = {path: manifest.sha256 for path, manifest in sealed.items()}
     runs = planned_runs(configs, dataset.content_hash, request.seeds, request.out)
-    threads = max(1, (os.cpu_count() or 1) // workers) if workers > 1 else None
+    threads = threads_of(workers)
     jobs = tuple(
         Job(
             run,
@@ -72,14 +79,24 @@ def prepare(request: Request, cache: Path, reporter: Reporter, workers: int = 1)
         )
         for run in runs
     )
-    return Session(tuple(runs), manifests, jobs)
+    return Session(tuple(runs), manifests, jobs, dataset.content_hash)
+
+
+def threads_of(workers: int) -> int | None:
+    """Of each run; None is as many as the library takes by itself, which follows the affinity, but no quota."""
+    if workers > 1:
+        return max(1, usable_cpus() // workers)
+    return min(torch.get_num_threads(), usable_cpus()) if limited_by_quota() else None
 
 
 def checked(request: Request) -> list[RunConfig]:
     """The configurations of a request, each of whose components accepts its settings. BenchError otherwise."""
-    resolve_device(request.device)
+    device = resolve_device(request.device)
     with contained():  # it imports and builds the classes of plugins
-        return _checked(request)
+        configs = _checked(request)
+    for one in configs:
+        check_precision_of(device, one.values["precision"], ask_it=False)
+    return configs
 
 
 def _checked(request: Request) -> list[RunConfig]:
@@ -99,24 +116,35 @@ def _checked(request: Request) -> list[RunConfig]:
     return configs
 
 
-def execute(session: Session, reporter: Reporter, workers: int = 1) -> list[Outcome]:
+def execute(session: Session, reporter: Reporter, workers: int = 1, per_gpu: int | None = None) -> list[Outcome]:
     """Execute the runs; the outcomes come in the order of ``session.runs``. KeyboardInterrupt passes through.
 
     Runs with code from outside the project always have a process of their own: what they change there changes no other.
+    per_gpu: of several workers, how many at a time on one GPU; None is as many as its memory has room for.
     """
     wanted = list(session.manifests.values())
     outcomes: dict[int, Outcome] = {}
     pending: dict[Future[RunRecord], int] = {}
     limit = session.jobs[0].time_limit if session.jobs else None
 
+    turns = order(session.runs, workers)
+    whole = follow(session.jobs, session.dataset_hash, turns, workers)
+    places = placement(session.jobs[0].device, per_gpu) if workers > 1 and session.jobs else None
+    if places is not None:
+        reporter.say(f"{workers} workers, {places.describe()}")
+
     def ended(future: Future[RunRecord], index: int) -> None:
         run = session.runs[index]
         outcomes[index] = _outcome(run, future)
+        whole.ended(index, outcomes[index].record)
         reporter.say(f"{_label(session, index)}: {describe(outcomes[index])}")
 
-    with executor(workers, limit=limit) as pool, executor(1, own_process=True, limit=limit) as alone:
+    with (
+        executor(workers, limit=limit, placement=places, again=_alone_then) as pool,
+        executor(1, own_process=True, limit=limit) as alone,
+    ):
         try:
-            for index in _order(session.runs) if workers > 1 else range(len(session.runs)):
+            for index in turns:
                 job = session.jobs[index]
                 state = job.run.status(wanted)
                 if state == "cached":
@@ -126,16 +154,19 @@ def execute(session: Session, reporter: Reporter, workers: int = 1) -> list[Outc
                     outcomes[index] = _damaged(job.run)
                     reporter.say(f"{_label(session, index)}: {outcomes[index].reason}")
                 elif workers > 1:
+                    if places is not None and job.device.startswith("cuda:"):
+                        job = replace(job, device="cuda")  # the only one that its process sees
                     pending[pool.submit(execute_run, job, _silent)] = index
                 else:
                     reporter.begin(job.run.name)
+                    reporter.whole = whole.of_run(index)
                     if has_outside_code(job.run.values):
                         future = alone.submit(execute_run, job, _silent)
-                        for _ in _finished({future: index}, session.runs, reporter):
+                        for _ in _finished({future: index}, session.runs, reporter, whole):
                             ended(future, index)
                     else:
                         ended(pool.submit(execute_run, job, reporter), index)
-            for future in _finished(pending, session.runs, reporter):
+            for future in _finished(pending, session.runs, reporter, whole):
                 ended(future, pending[future])
         except KeyboardInterrupt as error:
             for one in (pool, alone):
@@ -152,7 +183,7 @@ def _label(session: Session, index: int) -> str:
 
 
 def _finished(
-    pending: Mapping[Future[RunRecord], int], runs: Sequence[PlannedRun], reporter: Reporter
+    pending: Mapping[Future[RunRecord], int], runs: Sequence[PlannedRun], reporter: Reporter, whole: Whole
 ) -> Iterator[Future[RunRecord]]:
     """Futures as they finish; meanwhile, now and then, the last log line of each that is running."""
     waiting = set(pending)
@@ -165,17 +196,22 @@ def _finished(
                 if future.running() and log.exists():
                     line = (log.read_text(encoding="utf-8").splitlines() or [""])[-1]
                     reporter.say(f"  {runs[pending[future]].name}: {line.partition(' ')[2]}")
+                    whole.read(pending[future], line)
+            if left := of_all_runs(whole.left()):
+                reporter.say(f"  {left}")
 
 
-def _order(runs: Sequence[PlannedRun]) -> list[int]:
-    """Runs side by side: first one of each that share an artifact, so that the others do not wait for its training."""
+def order(runs: Sequence[PlannedRun], workers: int) -> list[int]:
+    """The numbers of the runs as they are begun. Side by side: first one of each that share an artifact, so that the
+    others do not wait for its training.
+    """
+    if workers == 1:
+        return list(range(len(runs)))
     seen: Counter[str] = Counter()
     turn = []
     for run in runs:
-        shared = [
-            components.component_settings(run.values[group], run.values)
-            for group in components.artifact_groups(run.values)
-        ]
+        groups = components.artifact_groups(run.values)
+        shared = [components.artifact_settings(group, run.values) for group in groups]
         key = content_key({"seed": run.seed, "artifacts": shared})
         turn.append(seen[key] if shared else 0)
         seen[key] += 1
@@ -191,6 +227,16 @@ def describe(outcome: Outcome) -> str:
         for one in outcome.record.evaluations
     )
     return f"{scores} in {outcome.record.timings.get('total', 0):.0f} s"
+
+
+def _alone_then(record: RunRecord, gpu: Gpu, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """A run that found too little memory beside others gets a second chance with the GPU to itself."""
+    job: Job = arguments[0]
+    if record.status != "out-of-memory":
+        return None
+    said = f"ran out of memory beside other runs on GPU {gpu.index}; tried once more, alone there"
+    append_log(job.run.folder, said)
+    return replace(job, notes={**job.notes, "second_try": said}), *arguments[1:]
 
 
 def _silent(*_: object) -> None:

@@ -20,6 +20,7 @@ from torch import Tensor
 from bench.basics.errors import BenchError
 from bench.basics.files import remove_leftovers
 from bench.basics.keys import content_key
+from bench.basics.precision import FLOAT32, with_precision
 from bench.training.checkpoint import Checkpoint, load_tensors, save_tensors
 
 
@@ -35,10 +36,14 @@ class Artifact:
 
 
 class ArtifactStore:
-    """``<root>/<kind>-<key8>.safetensors`` for what is finished, ``….partial.safetensors`` for what is in training."""
+    """``<root>/<kind>-<key8>.safetensors`` for what is finished, ``….partial.safetensors`` for what is in training.
 
-    def __init__(self, root: Path) -> None:
+    precision: that of the run; what was trained in another than float32 is another artifact, whatever its recipe.
+    """
+
+    def __init__(self, root: Path, precision: str = FLOAT32) -> None:
         self.root = root
+        self.precision = precision
         self.used: dict[str, Artifact] = {}
         """What was handed out, by key: a run writes down what it rests on."""
         self.making: Path | None = None
@@ -48,7 +53,7 @@ class ArtifactStore:
 
     def path(self, kind: str, recipe: Mapping[str, Any]) -> Path:
         """Where this artifact is, or will be."""
-        return self.root / f"{kind}-{content_key(recipe)[:12]}.safetensors"
+        return self.root / f"{kind}-{content_key(with_precision(recipe, self.precision))[:12]}.safetensors"
 
     def get(
         self,
@@ -61,7 +66,7 @@ class ArtifactStore:
 
         ``make`` returns tensors and JSON facts. A failed ``make`` leaves no artifact behind, only its checkpoint.
         """
-        artifact = self._obtain(kind, recipe, make, checkpoint_seconds)
+        artifact = self._obtain(kind, with_precision(recipe, self.precision), make, checkpoint_seconds)
         self.used[artifact.key] = artifact
         return artifact
 
@@ -82,6 +87,7 @@ class ArtifactStore:
         ``growing`` of :func:`bench.training.loop.train`), which is kept beside the artifacts. Those of ``snapshots``
         that are not above ``epochs`` become artifacts too, as if each had been asked for.
         """
+        recipe = with_precision(recipe, self.precision)
         line = self.path(kind, recipe).with_suffix(".training.safetensors")
 
         def trained(target: int, own: Checkpoint) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:

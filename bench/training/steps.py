@@ -7,6 +7,7 @@ graph launches all of them at once. What is captured computes what was written: 
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -47,6 +48,10 @@ class Graphs(Protocol):
         """Everything between, warm-up, capture and replay, belongs to one stream."""
         ...
 
+    def watched(self) -> contextlib.AbstractContextManager[list[str]]:
+        """A list that holds, afterwards, what was done between that cannot be captured: waiting for the device."""
+        ...
+
     def capture(self, compute: Callable[[], T], rng: torch.Generator | None = None) -> tuple[Callable[[], None], T]:
         """(replay, result): record ``compute`` without running it; ``rng`` may be seeded anew before each replay."""
         ...
@@ -68,6 +73,24 @@ class CudaGraphs:
                 yield
         finally:
             outer.wait_stream(inner)
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[list[str]]:
+        """See :class:`Graphs`."""
+        seen: list[str] = []
+        before = torch.cuda.get_sync_debug_mode()
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            torch.cuda.set_sync_debug_mode("warn")
+            try:
+                yield seen
+            finally:
+                torch.cuda.set_sync_debug_mode(before)
+        if any("synchronizing" in str(one.message) for one in said):
+            seen.append("it waits for the GPU")
+        for one in said:
+            if "synchronizing" not in str(one.message):
+                warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
 
     def capture(self, compute: Callable[[], T], rng: torch.Generator | None = None) -> tuple[Callable[[], None], T]:
         """See :class:`Graphs`."""
@@ -164,13 +187,32 @@ class Steps:
         self._warm += 1
         self._rng.manual_seed(step.seed(i))
         if self._replay is None:
-            loss: Tensor = step.compute(self._rng, *inputs)
+            # A capture that fails for waiting leaves PyTorch's memory half in it, so the last step before is watched.
+            last = self._graphs is not None and self._warm == self.WARM_UP
+            loss: Tensor = self._watched(step, inputs) if last else step.compute(self._rng, *inputs)
             return loss
         replay, static, loss = self._replay
         for place, value in zip(static, inputs, strict=True):
             place.copy_(value)
         replay()
         return loss
+
+    def _watched(self, step: Step, inputs: tuple[Tensor, ...]) -> Tensor:
+        """Run ``step`` as it is written; where it does what cannot be captured, what it says otherwise comes next."""
+        assert self._graphs is not None
+        with self._graphs.watched() as seen:
+            loss: Tensor = step.compute(self._rng, *inputs)
+        if seen:
+            self._fall_back(step, seen[0])
+            self._warm -= step.otherwise is not None  # which is watched in its turn
+        return loss
+
+    def _fall_back(self, step: Step, why: str) -> None:
+        self.fell_back.append(f"{step.captures} cannot be captured: {why}")
+        if step.otherwise is None:
+            self._give_up(why)
+        else:
+            self._step = step.otherwise
 
     def _capture(self, step: Step, inputs: tuple[Tensor, ...], i: int) -> tuple[Step, tuple[Tensor, ...]]:
         """Capture ``step``, or what it says otherwise, or go on without; returns what step ``i`` is now."""
@@ -184,12 +226,9 @@ class Steps:
             self._give_up("not enough memory to capture it")
             return step, inputs
         except Exception as error:  # whatever somebody's code does that cannot be captured
-            why = _first_line(error)
-            self.fell_back.append(f"{step.captures} cannot be captured: {why}")
+            self._fall_back(step, _first_line(error))
             if step.otherwise is None:
-                self._give_up(why)
                 return step, inputs
-            self._step = step.otherwise
             return self._capture(step.otherwise, step.otherwise.inputs(i), i)
         self._rng, self._replay = rng, (replay, static, loss)
         self.program = f"captured: {step.captures}"

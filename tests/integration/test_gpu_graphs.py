@@ -275,6 +275,9 @@ def test_a_piece_that_memory_does_not_suffice_for_is_halved():
         torch.empty((rows.stop - rows.start) * a_row, dtype=torch.uint8, device="cuda")
         done.append(rows)
 
-    assert in_pieces(16, 16, work) in (1, 2, 4)
+    try:
+        assert in_pieces(16, 16, work) in (1, 2, 4)
+    finally:
+        torch.cuda.empty_cache()  # other processes want some too
     assert [rows.start for rows in done] == [0, *[rows.stop for rows in done[:-1]]]
     assert done[-1].stop == 16

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from bench.basics.errors import BenchError
 from bench.basics.keys import content_key
+from bench.basics.precision import FLOAT32
 from bench.basics.progress import Reporter
 from bench.basics.seeds import Seed
 from bench.contracts import Budget, ClusteringMethod, Context, Generator, ProgressCallback, Tasks, TaskSampler, TaskSpec
@@ -37,6 +38,7 @@ from bench.looking.subject import TaskSource, look, plan, sampling_configs
 from bench.planning.plan import PlannedRun, Request
 from bench.running.environment import resolve_device
 from bench.running.inputs import open_dataset
+from bench.running.precision import check_precision_of, computing_in
 from bench.tasks.labelled import LabelledSampler
 from bench.training.artifacts import ArtifactStore
 from bench.training.checkpoint import Checkpoint
@@ -70,6 +72,8 @@ def inspect(request: Request, tasks: int, cache: Path, reporter: Reporter) -> li
     for name in others:
         reporter.say(f"{name} makes no synthetic tasks: skipped")
     device = resolve_device(request.device)
+    for one in configs:
+        check_precision_of(device, one.values["precision"])
     dataset = open_dataset(configs[0].values, cache, reporter)
     if dataset.splits["train"].attributes is not None:
         raise BenchError(
@@ -77,12 +81,14 @@ def inspect(request: Request, tasks: int, cache: Path, reporter: Reporter) -> li
         )
     runs = plan(configs, dataset, request)
     reporter.begin(dataset.name)
-    yardstick = Yardstick.of(dataset, runs[0], tasks, device, request.out / "artifacts", reporter)
+    with computing_in(FLOAT32):  # what all are measured against
+        yardstick = Yardstick.of(dataset, runs[0], tasks, device, request.out / "artifacts", reporter)
     results = []
     for number, run in enumerate(runs, 1):
         reporter.begin(run.name)
         try:
-            result = _inspect_one(run, dataset, yardstick, device, request.out, reporter)
+            with computing_in(run.values["precision"]):
+                result = _inspect_one(run, dataset, yardstick, device, request.out, reporter)
         except BenchError as error:
             result = Result(run, None, None, str(error))
         results.append(result)

@@ -1,6 +1,7 @@
 """A fresh process for every run, so that one that dies (out of memory, a crash in a library) takes no other with it.
 
-A process that does not end when it should is ended from outside, with every process that it started.
+A process that does not end when it should is ended from outside, with every process that it started. Where runs share
+GPUs, each process sees the one that it was given.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -17,13 +19,18 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for_any
 from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, ParamSpec, TypeVar
 
 from bench.basics.allocator import keep_temporaries
 from bench.basics.signals import STOPPING, Interrupts, Stopped
+from bench.running.placement import Closed, Gpu, Placement
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+Again = Callable[[Any, Gpu, tuple[Any, ...]], tuple[Any, ...] | None]
+"""(what a call came to, GPU, its arguments) -> arguments for a second try, or None where there need be none."""
 
 
 def default_grace() -> float:
@@ -48,9 +55,19 @@ class ProcessPerTaskExecutor(Executor):
     """At most ``workers`` calls at a time, each in a spawned process of its own. Calls and results are pickled.
 
     limit: seconds that a call may take by its own account; after ``grace`` more it is ended from here.
+    placement: each call gets a place on a GPU, and waits for it. again: asked what becomes of a call that was not alone
+    on its GPU; a second try is.
     """
 
-    def __init__(self, workers: int, limit: float | None = None, grace: float | None = None) -> None:
+    def __init__(
+        self,
+        workers: int,
+        limit: float | None = None,
+        grace: float | None = None,
+        placement: Placement | None = None,
+        again: Again | None = None,
+    ) -> None:
+        self._placement, self._again = placement, again
         self._threads = ThreadPoolExecutor(workers)
         self._limit, self._grace = limit, default_grace() if grace is None else grace
         self._running: set[BaseProcess] = set()
@@ -64,6 +81,8 @@ class ProcessPerTaskExecutor(Executor):
     def stop(self, number: int) -> None:
         """Start nothing more, and hand a signal on to what is running."""
         self._stopped = number
+        if self._placement is not None:
+            self._placement.close()
         with self._lock:
             for process in self._running:
                 _send(process, number)
@@ -75,11 +94,32 @@ class ProcessPerTaskExecutor(Executor):
         self._threads.shutdown(wait=wait, cancel_futures=cancel_futures)
 
     def _call(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self._placement is None:
+            return self._in_a_process({}, fn, args, kwargs)
+        try:
+            with self._placement.one() as place:
+                value = self._in_a_process(place.environment, fn, args, kwargs)
+        except Closed:
+            raise WorkerDied("stopped before it started") from None
+        if not place.shared or self._again is None:
+            return value
+        if (second := self._again(value, place.gpu, args)) is None:
+            return value
+        try:
+            with self._placement.one(alone_on=place.gpu) as place:
+                return self._in_a_process(place.environment, fn, second, kwargs)
+        except Closed:
+            return value
+
+    def _in_a_process(
+        self, environment: dict[str, str], fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         if self._stopped is not None:
             raise WorkerDied("stopped before it started")
         context = multiprocessing.get_context("spawn")
         receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(target=_work, args=(sender, fn, args, kwargs))
+        call = bytes(ForkingPickler.dumps((fn, args, kwargs)))
+        process = context.Process(target=_work, args=(sender, environment, call))
         process.start()
         sender.close()
         with self._lock:
@@ -137,7 +177,8 @@ class ProcessPerTaskExecutor(Executor):
                 raise WorkerDied("did not stop when it was asked to, and was ended by force")
 
 
-def _work(sender: Connection, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+def _work(sender: Connection, environment: dict[str, str], call: bytes) -> None:
+    os.environ.update(environment)
     keep_temporaries()
     # Ctrl-C reaches a whole group of processes at once; here it comes from the parent, once, so no clean-up is hit.
     os.setpgrp()
@@ -145,6 +186,8 @@ def _work(sender: Connection, fn: Callable[..., Any], args: tuple[Any, ...], kwa
     try:
         # Always: this process may have been started by one that ignores signals, and must end when it is told to.
         with Interrupts(always=STOPPING):
+            # Only now, for it imports PyTorch, whose libraries read the environment as they are loaded.
+            fn, args, kwargs = pickle.loads(call)
             sender.send(None)
             _send_answer(sender, True, fn(*args, **kwargs))
     except Stopped as error:

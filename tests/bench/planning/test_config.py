@@ -55,7 +55,7 @@ def own_file(tmp_path):
     def make(name="g.pt2", content="{}"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         with zipfile.ZipFile(tmp_path / name, "w") as archive:
-            archive.writestr("g/models/model.json", content)
+            archive.writestr(zipfile.ZipInfo("g/models/model.json"), content)  # without the time
         return tmp_path / name
 
     return make

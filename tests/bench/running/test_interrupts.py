@@ -26,14 +26,14 @@ def job(glyphs, cache, tmp_path):
 def losing(action):
     """In place of the evaluation: a Ctrl-C, lost in another's code, then the action, then the evaluation."""
 
-    def evaluate(learner, images, tasks, device, *, progress, pool):
+    def evaluate(learner, images, tasks, device, *, progress, **more):
         try:
             os.kill(os.getpid(), signal.SIGINT)
             for _ in range(10**7):  # the signal is noticed between two steps of the interpreter
                 pass
         except BaseException:
             action(progress)
-        return original(learner, images, tasks, device, progress=progress, pool=pool)
+        return original(learner, images, tasks, device, progress=progress, **more)
 
     original = run.evaluate
     return evaluate

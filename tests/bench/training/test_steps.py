@@ -15,8 +15,8 @@ CPU = torch.device("cpu")
 class Recorder:
     """Captures by running once and undoing it; replays by running the same function on the same tensors."""
 
-    def __init__(self, tensors=(), fails=0):
-        self.tensors, self.fails = tensors, fails
+    def __init__(self, tensors=(), fails=0, waits=0):
+        self.tensors, self.fails, self.waits = tensors, fails, waits
         self.captured, self.replayed, self.inside = 0, 0, False
 
     @contextlib.contextmanager
@@ -24,6 +24,14 @@ class Recorder:
         self.inside = True
         yield
         self.inside = False
+
+    @contextlib.contextmanager
+    def watched(self):
+        seen = []
+        yield seen
+        if self.waits:
+            self.waits -= 1
+            seen.append("it waits for the GPU")
 
     def capture(self, compute, rng=None):
         assert self.inside
@@ -90,6 +98,24 @@ def test_what_cannot_be_captured_runs_as_it_is_written_and_says_so_once():
     assert run(steps, 10) == expected
     assert steps.program == "step by step: operation not permitted when stream is capturing"
     assert steps.fell_back == ["all of it cannot be captured: operation not permitted when stream is capturing"]
+
+
+@pytest.mark.parametrize("waits", [1, 2])
+def test_what_is_seen_to_wait_is_not_even_tried(waits):
+    expected, _ = plain(10)
+    weight, momentum = torch.zeros(2), torch.zeros(2)
+    smaller = walk(weight, momentum)
+    whole = walk(weight, momentum, otherwise=Step(smaller.seed, smaller.inputs, smaller.compute, "a part"))
+    graphs = Recorder([weight, momentum], waits=waits)
+    steps = Steps(whole, CPU, graphs)
+    assert run(steps, 10) == expected
+    assert steps.fell_back[0] == "all of it cannot be captured: it waits for the GPU"
+    assert len(steps.fell_back) == waits
+    if waits == 1:
+        assert (steps.program, graphs.captured) == ("captured: a part", 1)
+        assert graphs.replayed == 10 - Steps.WARM_UP - 1
+    else:
+        assert (steps.program, graphs.captured) == ("step by step: it waits for the GPU", 0)
 
 
 def test_a_smaller_part_is_captured_instead():
