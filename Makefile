@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test gate faults lint format clean
+.PHONY: demo test gate gpu-check faults lint format clean
 
 demo: $(INSTALLED)
 	$(BIN)/bench run --methods lasium,umtra --budget quick --workers 2 --out runs/demo
@@ -23,6 +23,11 @@ gate: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/bench run --experiment gate --workers 2 --out runs/gate
 	OMP_NUM_THREADS=1 $(BIN)/bench inspect $(SAMPLERS) --experiment gate --tasks 200 --out runs/gate
 	$(BIN)/bench check --baseline reports/baselines/gate.parquet --runs runs/gate
+
+# Ten minutes on a machine with a GPU: its tests, its table of speed, a run at the paper's length, results in one folder.
+# DATA: the folder that Omniglot lies in; without it the runs are of the embedded glyphs.
+gpu-check: $(INSTALLED)
+	$(BIN)/python -m bench.speed.gpu_check --row umtra-maml --experiment table1-omniglot $(if $(DATA),--data-dir $(DATA))
 
 # A quarter of an hour: kills at random moments, damaged files, full disks; other moments and bytes with BENCH_FAULTS_SEED=1.
 faults: $(INSTALLED)
