@@ -30,8 +30,8 @@ python -m bench.speed --json {folder}/NAME.json
 Both sides of a row do the same mathematics on the same tensors, in one process and in turns: a round is once ours and
 once each peer. Times are medians over the rounds, the ratio is the median of peer / ours round by round, so it hardly
 feels other users of the machine; min–max is its range. `plain` is the loop or the module that one writes in PyTorch
-without a library. A target is asked of a CPU, about learn2learn where it is there, else about `plain` or scikit-learn. Rows without a
-peer are whole commands.
+without a library. A target is asked of a CPU, about learn2learn where it is there, else about `plain` or scikit-learn.
+Rows without a peer are whole commands.
 """
 
 
