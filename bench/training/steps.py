@@ -17,6 +17,10 @@ from torch import Tensor
 
 T = TypeVar("T")
 
+_WAITING = "called a synchronizing CUDA operation"
+_PROTOTYPE = "Synchronization debug mode is a prototype"
+"""What PyTorch says where the processor waits for the GPU, and once of the mode in which it says so."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -86,10 +90,11 @@ class CudaGraphs:
                 yield seen
             finally:
                 torch.cuda.set_sync_debug_mode(before)
-        if any("synchronizing" in str(one.message) for one in said):
-            seen.append("it waits for the GPU")
         for one in said:
-            if "synchronizing" not in str(one.message):
+            text = str(one.message)
+            if text.startswith(_WAITING):
+                seen.append("it waits for the GPU")
+            elif not text.startswith(_PROTOTYPE):
                 warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
 
     def capture(self, compute: Callable[[], T], rng: torch.Generator | None = None) -> tuple[Callable[[], None], T]:

@@ -1,13 +1,14 @@
 """Steps that are captured, with a stand-in for the GPU that records what it is told and repeats it."""
 
 import contextlib
+import warnings
 
 import pytest
 import torch
 
 from bench.training.checkpoint import Checkpoint
 from bench.training.loop import train
-from bench.training.steps import Repeated, Step, Steps
+from bench.training.steps import CudaGraphs, Repeated, Step, Steps
 
 CPU = torch.device("cpu")
 
@@ -139,6 +140,26 @@ def test_a_plain_function_and_a_short_training_are_not_captured():
     run(short, Steps.WARM_UP)
     assert short.program == "step by step: over before anything was captured"
     assert graphs.captured == 0
+
+
+def test_what_pytorch_says_of_waiting_is_told_from_what_else_it_says(monkeypatch):
+    """With PyTorch's own words; the first of them comes from the mode itself and says nothing of the step."""
+    modes = []
+    monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
+    graphs = CudaGraphs(CPU)
+    with graphs.watched() as seen:
+        warnings.warn(
+            "Synchronization debug mode is a prototype feature and does not yet detect all synchronizing operations",
+            stacklevel=1,
+        )
+    assert seen == []
+    with warnings.catch_warnings(record=True) as said, graphs.watched() as seen:
+        warnings.warn("something else", stacklevel=1)
+        warnings.warn("called a synchronizing CUDA operation (Triggered internally at CUDAFunctions.cpp)", stacklevel=1)
+    assert [str(one.message) for one in said] == ["something else"]
+    assert seen == ["it waits for the GPU"]
+    assert modes == ["warn", 0, "warn", 0]
 
 
 def test_a_cpu_has_nothing_to_say():
