@@ -15,7 +15,9 @@ from dataclasses import dataclass
 MIB_A_RUN = 6 * 1024
 """Of GPU memory: assumed of a run before it has begun."""
 MOST_A_GPU = 4
-"""By default. Four runs at once on one GPU go at 65 to 90 % of their speed alone."""
+"""By default. Four trainings of MAML at once on an H100 have 97 % of the speed of one, a quarter each. What is gained:
+one run starts, reads images or clusters on the CPU while others compute.
+"""
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
