@@ -219,6 +219,7 @@ class Autograd:
 
     def scores(self, params: Mapping[str, Tensor], support: Tensor, images: Tensor) -> Tensor:
         """See :class:`Adaptation`. Detached after each step, so memory does not grow with the steps."""
+        self.program = "step by step: a backbone other than Conv4" if support.is_cuda else ""
         with torch.enable_grad():
             theta, normalise = self._adapt(repeated(params, len(support)), support, graph=False, detach=True)
         with torch.no_grad():

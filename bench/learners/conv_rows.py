@@ -1,4 +1,4 @@
-"""A block of Conv4 as a GPU likes it: convolutions as batched matrix products, everything else in one kernel a line.
+"""A block of Conv4 as a GPU likes it: convolutions as batched matrix products, and without pooling one kernel a line.
 
 The same four lines of arithmetic as in :mod:`bench.learners.conv_block_grad`. A convolution of T tasks is T products
 [B*h*w, 9C] x [9C, F] of the map's columns (what each of the nine weights sees, unrolled) and the kernels: a grouped
@@ -39,6 +39,8 @@ def available() -> bool:
         x = torch.ones(1, 1, 2, 2, device="cuda")
         seen = kernels.columns(x, kernels.Window(3, 1, 1, 1, (2, 2)))
         return float(seen.sum()) == 16.0  # each of the four pixels is seen from four places
+    except torch.OutOfMemoryError:
+        raise  # says nothing of the compiler, and is not to be remembered
     except Exception:  # no compiler, a GPU that is too old: PyTorch's own kernels do as well
         return False
 

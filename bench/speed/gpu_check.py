@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
 from bench.basics.errors import BenchError
@@ -121,6 +122,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if unknown := [name for name in wanted if name not in known]:
             parser.error(f"--only takes {', '.join(known)}, not {', '.join(unknown)}")
         todo = [stage for stage in todo if stage.name in wanted]
+    if not torch.cuda.is_available():
+        parser.error("this PyTorch sees no CUDA device, and everything here needs one")
     try:
         ended = check(chosen.out, todo, 60 * chosen.minutes, Console())
     except (BenchError, OSError) as error:

@@ -48,6 +48,15 @@ def test_its_commands_are_commands_of_this_program(tmp_path):
     assert "glyphs" in stages(tmp_path, "a", "b", None)[2].command
 
 
+def test_a_machine_without_a_gpu_is_told_so_before_anything_runs(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(SystemExit) as error:
+        main(["--row", "a", "--experiment", "b", "--out", str(tmp_path / "out")])
+    assert error.value.code == 2
+    assert "sees no CUDA device" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_unknown_stage_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit) as error:
         main(["--row", "a", "--experiment", "b", "--out", str(tmp_path), "--only", "test"])
