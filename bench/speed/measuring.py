@@ -114,3 +114,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console.print(table.on_screen(results, title))
     for line in (*(f"{name}: {why}" for name, why in missing.items()), *table.failures(results)):
         console.print(line, markup=False, highlight=False)
+    if missing:
+        console.print(f"to install what is missing:\n{INSTALL}", markup=False, highlight=False)
