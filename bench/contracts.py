@@ -102,6 +102,19 @@ class GeneratorRecipe(Protocol):
 
 
 @runtime_checkable
+class Views(Protocol):
+    """How to make another image of the same thing."""
+
+    def __call__(self, images: Tensor, rng: torch.Generator) -> Tensor:
+        """Images [B, C, H, W] in [0, 1] -> a view of each, of the same shape; every draw comes from ``rng``."""
+        ...
+
+    def capturable(self, shape: tuple[int, int, int]) -> bool:
+        """Whether it launches the same kernels whatever it draws, for images [C, H, W]: see ``Step``."""
+        ...
+
+
+@runtime_checkable
 class Encoder(Protocol):
     """A frozen embedding: image -> vector."""
 

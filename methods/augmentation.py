@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.basics.errors import BenchError, did_you_mean
-from methods.augment import random_colour, random_geometry, random_pixel_mask, random_subpixel_shift
+from bench.views.augment import random_colour, random_geometry, random_pixel_mask, random_subpixel_shift
 from methods.autoaugment import POLICIES, random_policy
 
 AUGMENTATIONS = ("auto", "pixel", "photo", "autoaugment")
@@ -64,6 +64,10 @@ class Augmentation:
     def capturable(self, shape: tuple[int, int, int]) -> bool:
         """Whether :meth:`augmented` launches the same kernels whatever it draws, for images [C, H, W]."""
         return (self.augmentation if self.augmentation != "auto" else _fitting(shape)) != "autoaugment"
+
+    def __call__(self, images: Tensor, rng: torch.Generator) -> Tensor:
+        """As :meth:`augmented`: the augmentations of UMTRA are :class:`bench.contracts.Views` too."""
+        return self.augmented(images, rng)
 
     def augmented(self, images: Tensor, rng: torch.Generator) -> Tensor:
         """Images [B, C, H, W] in [0, 1] -> an augmented copy of each, with parameters of its own drawn from ``rng``."""

@@ -22,7 +22,7 @@ from bench.contracts import (
 )
 from bench.datasets.images import UnlabelledImages
 from bench.tasks.draw import distinct
-from methods.augment import random_shift
+from bench.views.augment import random_shift
 
 STRATEGIES = ("n", "ro", "oc")
 ANCHORS = ("auto", "posterior", "prior")

@@ -24,6 +24,26 @@ def adam(params: Iterable[Tensor], lr: float, **settings: Any) -> torch.optim.Ad
     return optimizer
 
 
+def adamw(params: Iterable[Tensor], lr: float, **settings: Any) -> torch.optim.AdamW:
+    """As :func:`adam`, with weight decay beside the gradient (Loshchilov and Hutter 2019)."""
+    params = list(params)
+    if params[0].device.type != "cuda":
+        return torch.optim.AdamW(params, lr=lr, **settings)
+    rate = torch.tensor(lr, device=params[0].device)
+    optimizer = torch.optim.AdamW(params, lr=rate, fused=True, capturable=True, **settings)
+    optimizer._warned_capturable_if_run_uncaptured = True
+    return optimizer
+
+
+def sgd(params: Iterable[Tensor], lr: float, **settings: Any) -> torch.optim.SGD:
+    """SGD for ``params``, which are on their device already; ``settings`` as of ``torch.optim.SGD``."""
+    params = list(params)
+    device = params[0].device
+    if device.type != "cuda":
+        return torch.optim.SGD(params, lr=lr, **settings)
+    return torch.optim.SGD(params, lr=torch.tensor(lr, device=device), fused=True, **settings)
+
+
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Change the learning rate, also of an optimiser that was captured."""
     for group in optimizer.param_groups:

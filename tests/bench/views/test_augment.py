@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from methods import augment
+from bench.views import augment
 
 
 def rng(seed: int = 0) -> torch.Generator:
