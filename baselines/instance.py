@@ -63,6 +63,8 @@ class Instance:
         learner = EmbeddingClassifier(net.encoder(), Prototypes("cosine"))
         params = {**net.params, **head}
         turned = self.turns and images.shape[0] == 1 and images.shape[1] == images.shape[2]
+        if self.turns and not turned:
+            context.note(unused_side=["rotations-as-classes"])
 
         def loss(rng: torch.Generator, leaves: Mapping[str, Tensor], batch: Tensor) -> Tensor:
             if turned:

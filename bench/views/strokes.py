@@ -33,7 +33,7 @@ class Strokes:
     shift: float = 2.5
     displacement: float = 2.0
     knots: int = 5
-    pen: float = 1.0
+    pen: float = 0.5
     thick: float = 0.2
     thin: float = 0.45
 
