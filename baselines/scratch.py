@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from bench.basics.errors import BenchError
 from bench.contracts import Context, Learner, MetaLearner, TaskSpec
@@ -18,6 +19,8 @@ class Scratch:
     """
 
     learner: MetaLearner
+
+    any_way: ClassVar[bool] = True
 
     def fit(self, images: UnlabelledImages, spec: TaskSpec, context: Context) -> Learner:
         """``images`` are not looked at."""

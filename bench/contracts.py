@@ -203,8 +203,8 @@ class ClassifierRecipe(Protocol):
 class MetaLearner(Protocol):
     """Learns from a stream of tasks (MAML, ProtoNets).
 
-    One that cannot answer tasks of more classes than those it trained on has an attribute ``fixed_way = True``; a
-    request for such tasks is then refused before anything is trained.
+    One that cannot answer tasks of more classes than those it trained on has an attribute ``fixed_way = True``; it is
+    not asked them, and a request for nothing else is refused before anything is trained.
     """
 
     def fit(self, sampler: TaskSampler, spec: TaskSpec, context: Context) -> Learner:
@@ -222,6 +222,9 @@ class Method(Protocol):
 
     A method whose configuration says ``supervised: true`` receives :class:`LabelledImages`; every other method
     receives :class:`UnlabelledImages`, which carry no label, no class name and no class order.
+
+    One that trains on no tasks, and whose ``fit`` costs nothing, may have an attribute ``any_way = True``: where its
+    learner has a fixed way, ``fit`` is called once more for each larger number of classes that is asked.
     """
 
     def fit(self, images: UnlabelledImages | LabelledImages, spec: TaskSpec, context: Context) -> Learner:

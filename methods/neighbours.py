@@ -21,6 +21,8 @@ from bench.learners.projection import project, projection
 from bench.learners.prototypes import Prototypes, unit
 from bench.training.optimizers import adamw
 
+CHOSEN = "chosen on the labels of glyphs, which are this project's own, and of no other data"
+
 
 @dataclass(frozen=True)
 class Neighbours:
@@ -104,7 +106,7 @@ class Neighbours:
             Schedule(self.lr, warm_up=0.1),
         )
         training.run(loss, inputs, Course.of_run(context, lambda: learner), context, 2 * self.batch)
-        context.note(neighbours=[round(mean, 2) for mean in found.tolist()[: self.rounds]])
+        context.note(neighbours=[round(mean, 2) for mean in found.tolist()[: self.rounds]], settings=CHOSEN)
         return learner
 
     def starts(self, total: int) -> list[int]:

@@ -41,6 +41,9 @@ Methods = Annotated[
     typer.Option("--methods", "-m", help="Families, exact names or globs, comma-separated: lasium,'umtra-*'."),
 ]
 DatasetOption = Annotated[str | None, typer.Option("--dataset", "-d", help="A name from 'bench list datasets'.")]
+Ways = Annotated[
+    str | None, typer.Option(help="Classes per task, comma-separated: 5,20. Methods train on tasks of the smallest.")
+]
 Shots = Annotated[str | None, typer.Option(help="Support images per class, comma-separated: 1,5.")]
 Seeds = Annotated[str, typer.Option(help="Training seeds, comma-separated, or from-to: 0,1,2 or 0-2.")]
 BudgetOption = Annotated[str | None, typer.Option(help="How long to train: smoke, quick or paper.")]

@@ -78,6 +78,7 @@ def request(
     device: str = "auto",
     time_limit: float | None = None,
     example: str = "--methods lasium,umtra",
+    ways: str | None = None,
 ) -> Request:
     from bench.planning.plan import Request
 
@@ -86,6 +87,7 @@ def request(
     return Request(
         methods=methods,
         dataset=dataset,
+        ways=numbers(ways, "--ways", "5,20"),
         shots=numbers(shots, "--shots", "1,5"),
         seeds=numbers(seeds, "--seeds", "0,1,2 or 0-2") or (0,),
         budget=budget,

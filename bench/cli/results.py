@@ -32,6 +32,12 @@ def report(
             help="Also keep what the report rests on in OUT/records: small, without weights and paths.",
         ),
     ] = False,
+    side: Annotated[
+        str | None, typer.Option(help="Only rows that use no side information but this; 'none' is none at all.")
+    ] = None,
+    without: Annotated[
+        str | None, typer.Option(help="Only rows that do not use this side information, comma-separated.")
+    ] = None,
 ) -> None:
     """Write the leaderboard of all finished runs: tables with intervals, seed spread and ties, and figures.
 
@@ -46,11 +52,16 @@ def report(
       bench report --experiment table7
 
       bench report --runs runs --out reports/omniglot --records
+
+      bench report --side none
+
+      bench report --without transduction,class-size-prior
     """
+    from bench.leaderboard.selection import wanted
     from bench.reporting.report import write_report
 
     formats = [part.strip() for part in format.split(",") if part.strip()]
-    for path in write_report(runs, out, formats, experiment, records, warn):
+    for path in write_report(runs, out, formats, experiment, records, warn, wanted(side, without)):
         say(str(path))
 
 

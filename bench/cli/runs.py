@@ -20,6 +20,7 @@ from bench.cli.app import (
     References,
     Seeds,
     Shots,
+    Ways,
     app,
 )
 from bench.cli.asking import console, say
@@ -30,6 +31,7 @@ from bench.cli.asking import request as asked
 def run(
     methods: Methods = None,
     dataset: DatasetOption = None,
+    ways: Ways = None,
     shots: Shots = None,
     seeds: Seeds = "0",
     budget: BudgetOption = None,
@@ -54,6 +56,8 @@ def run(
       bench run --methods lasium,umtra
 
       bench run --methods lasium,umtra --dataset omniglot --data-dir DIR --shots 1,5 --seeds 0,1,2
+
+      bench run --methods umtra-protonet --ways 5,20 --shots 1,5
 
       bench run --methods 'lasium-*-protonet' --budget smoke method.alpha=0.4 backbone=conv4
 
@@ -87,6 +91,7 @@ def run(
         overrides,
         device,
         limit,
+        ways=ways,
     )
     with Reporter() as reporter:
         ready = session.prepare(request, default_cache(), reporter, workers)
@@ -110,6 +115,7 @@ def run(
 def plan(
     methods: Methods = None,
     dataset: DatasetOption = None,
+    ways: Ways = None,
     shots: Shots = None,
     seeds: Seeds = "0",
     budget: BudgetOption = None,
@@ -139,6 +145,8 @@ def plan(
     """
     from bench.running.explain import explain
 
-    request = asked(methods, dataset, shots, seeds, budget, experiment, references, data_dir, out, overrides, device)
+    request = asked(
+        *(methods, dataset, shots, seeds, budget, experiment, references, data_dir, out, overrides, device), ways=ways
+    )
     for part in explain(request, settings, workers, estimate):
         say(part) if isinstance(part, str) else console().print(part)

@@ -3,7 +3,8 @@
 One Parquet file. Columns: dataset, method, budget, manifest (SHA-256), shot, seed, task, correct, total, margin
 (accuracy points); one row per task. The schema's metadata holds, under ``bench.baseline``, a JSON object:
 format_version, margin (the default it was written with), synthetic_tasks (measures of the methods' synthetic tasks, see
-:mod:`bench.leaderboard.drift`) and digest, the SHA-256 of the rows and of the rest of that object.
+:mod:`bench.leaderboard.drift`), ways (manifest -> way, where there are several) and digest, the SHA-256 of the rows and
+of the rest of that object.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,8 @@ class Baseline:
     rows: pd.DataFrame
     """The columns of SCHEMA."""
     synthetic: tuple[drift.Expected, ...] = ()
+    ways: Mapping[str, int] = field(default_factory=dict)
+    """Manifest -> way, of a baseline of several ways."""
     problems: tuple[str, ...] = ()
     """What does not keep it from being used; one sentence each."""
 
@@ -105,7 +108,9 @@ def write_baseline(
     runs = frames.finished[["run", "dataset", "method", "budget", "seed"]]
     rows = frames.scores.assign(manifest=frames.scores["manifest"].astype(str)).merge(runs, on="run")
     rows["margin"] = rows["method"].map(margins or {}).astype(float).fillna(float(margin))
-    write_rows(path, rows, {"margin": float(margin), "synthetic_tasks": [asdict(one) for one in synthetic]})
+    facts = {"margin": float(margin), "synthetic_tasks": [asdict(one) for one in synthetic]}
+    ways = {name: one.way for name, one in sorted(book.manifests.items())}
+    write_rows(path, rows, facts | ({"ways": ways} if len(set(ways.values())) > 1 else {}))
 
 
 def write_rows(path: Path, rows: pd.DataFrame, facts: Mapping[str, Any]) -> None:
@@ -135,6 +140,7 @@ def read_baseline(path: Path) -> Baseline:
             rows: pd.DataFrame = table.select(SCHEMA.names).cast(SCHEMA).to_pandas()
             written = meta.get("synthetic_tasks", meta.get("inventions", ()))  # the name until version 0.1
             synthetic = fitting(tuple[drift.Expected, ...], written, "synthetic_tasks")
+            ways = fitting(dict[str, int], meta.get("ways", {}), "ways")
             fault = _fault(rows, synthetic)
     except FileNotFoundError as error:
         raise BenchError(f"there is no baseline {path}; write one from finished runs first") from error
@@ -157,7 +163,7 @@ def read_baseline(path: Path) -> Baseline:
         fault = "it was changed after it was written: its rows or margins do not match its digest"
     if fault:
         raise BenchError(f"baseline {path} is damaged ({fault}); restore it or write it anew")
-    return Baseline(rows, synthetic, tuple(problems))
+    return Baseline(rows, synthetic, ways, tuple(problems))
 
 
 def missing(old: Baseline, new: Baseline) -> list[str]:
@@ -169,12 +175,12 @@ def _digest(rows: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     """SHA-256 of rows, in whatever order and file they are kept, and of the facts that are beside them."""
     ordered = rows[SCHEMA.names].sort_values(ORDER, kind="stable")
     found = hashlib.sha256(content_key(facts).encode())
-    for field in SCHEMA:
-        column = ordered[field.name]
-        if pa.types.is_string(field.type):
+    for one in SCHEMA:
+        column = ordered[one.name]
+        if pa.types.is_string(one.type):
             found.update(json.dumps(column.tolist()).encode())
         else:
-            found.update(column.to_numpy("<f8" if pa.types.is_floating(field.type) else "<i8").tobytes())
+            found.update(column.to_numpy("<f8" if pa.types.is_floating(one.type) else "<i8").tobytes())
     return found.hexdigest()
 
 

@@ -74,11 +74,6 @@ def memory(mib: float) -> str:
     return f"{mib:.0f} MiB" if mib < 1024 else f"{mib / 1024:.1f} GiB"
 
 
-def yes(value: bool | None) -> str:
-    """``yes``, ``no`` or a dash."""
-    return DASH if value is None else "yes" if value else "no"
-
-
 def accuracy(score: Score) -> str:
     """As papers print it."""
     return f"{percent(score.estimate.mean)} {interval(score.estimate.task_ci95)}"
@@ -116,7 +111,7 @@ def published_numbers(score: Score) -> str:
 
 def _published(one: Published, score: Score) -> str:
     printed = "" if one.ci95 is None else f" {interval(one.ci95)}"
-    return f"{one.table}: {percent(one.accuracy)}{printed} (ours {points(score.estimate.mean - one.accuracy)})"
+    return f"{one.label}: {percent(one.accuracy)}{printed} (ours {points(score.estimate.mean - one.accuracy)})"
 
 
 def labels_seen(row: Row) -> str:
@@ -128,8 +123,7 @@ ROW_COLUMNS: tuple[Column[Row], ...] = (
     Column("method", lambda row: row.label),
     Column("budget", lambda row: row.budget, in_headings=True),
     Column("labels", labels_seen),
-    Column("transductive", lambda row: yes(row.transductive)),
-    Column("outside data", lambda row: yes(row.outside_data), compact=False),
+    Column("side information", lambda row: ", ".join(row.side) or "none"),
     Column("training", lambda row: duration(row.train_seconds), compact=False),
     Column("peak memory", lambda row: memory(row.peak_memory_mib), compact=False),
 )

@@ -46,6 +46,8 @@ class GateRow:
     drop: Difference | None = None
     """Baseline minus current."""
     measure: str = "accuracy"
+    way: int | None = None
+    """None likewise, and where neither the runs nor the baseline tell it."""
 
 
 def check(
@@ -79,7 +81,7 @@ def check(
     for values, group in recorded.rows.groupby(KEY, sort=True):
         key = tuple(map(str, values))
         seen.add(key)
-        rows += _judge(key, group, frames, book, margin, seeds)
+        rows += _judge(key, group, frames, book, margin, seeds, recorded.ways.get(key[3]))
     for entry in book.entries:
         for manifest in sorted(book.answered(entry)):
             if (entry.dataset, entry.method, entry.budget, manifest) not in seen:
@@ -96,9 +98,10 @@ def check(
                         margin=DEFAULT_MARGIN if margin is None else margin,
                         reason=entry.variant,
                         current=float(found[1].mean()),
+                        way=book.manifests[manifest].way,
                     )
                 )
-    rows.sort(key=lambda r: (r.dataset, r.method, r.budget, r.shot or 0, r.manifest, r.verdict, r.reason))
+    rows.sort(key=lambda r: (r.dataset, r.method, r.budget, r.way or 0, r.shot or 0, r.manifest, r.verdict, r.reason))
     measured = drift.measured(inspections)
     return rows + [_judge_synthetic(one, measured, seeds) for one in recorded.synthetic]
 
@@ -141,8 +144,10 @@ def _judge(
     book: ScoreTable,
     margin: float | None,
     wanted: Sequence[int] | None,
+    way: int | None,
 ) -> list[GateRow]:
     dataset, method, budget, manifest = key
+    way = book.manifests[manifest].way if manifest in book.manifests else way
     seeds, before = _matrix(group)
     allowed = float(group["margin"].iloc[0]) if margin is None else margin
     shot = int(group["shot"].iloc[0])
@@ -160,6 +165,7 @@ def _judge(
             float(before.mean()),
             current,
             drop,
+            way=way,
         )
 
     entries = [e for e in book.entries if (e.dataset, e.method, e.budget) == (dataset, method, budget)]

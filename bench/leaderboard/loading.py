@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from bench.basics.errors import BenchError
 from bench.basics.precision import UNDECLARED
-from bench.planning import catalogue
+from bench.planning import catalogue, side
 from bench.planning.catalogue import RESERVED
 from bench.planning.overrides import UNNAMED
 from bench.records.record import Evaluation, RunRecord, folder_name, read_record, run_folders, strays
@@ -40,13 +40,13 @@ RUN_COLUMNS = [
         "supervised",
         "transductive",
     ),
-    *("outside_data", "cite", "train_seconds", "peak_memory_mib", "created", "artifacts", "config", "notes"),
+    *("outside_data", "side", "cite", "train_seconds", "peak_memory_mib", "created", "artifacts", "config", "notes"),
 ]
 SCORE_COLUMNS = ["run", "manifest", "shot", "task", "correct", "total", "accuracy"]
 EVALUATION_COLUMNS = ["run", "manifest", "split", "way", "shot", "query", "tasks"]
 
 # Settings of the evaluation, not of the training: they do not make two runs two configurations.
-_EVALUATION_ONLY = frozenset({*UNNAMED, "shots"})
+_EVALUATION_ONLY = frozenset({*UNNAMED, "ways", "shots"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,6 +177,7 @@ def _run(run: int, folder: Path, out: Path, record: RunRecord) -> dict[str, Any]
         "supervised": bool(card.supervised),
         "transductive": card.transductive,
         "outside_data": bool(card.outside_data),
+        "side": side.of_record(record),
         "cite": card.cite,
         "train_seconds": sum(trained) if trained else float("nan"),
         "peak_memory_mib": float("nan") if record.peak_memory_mib is None else float(record.peak_memory_mib),

@@ -14,16 +14,18 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from bench.basics.errors import BenchError
+from bench.basics.side import ordered
 from bench.leaderboard.loading import Frames
 from bench.leaderboard.published import Published, is_dataset, printed
-from bench.leaderboard.score_table import Entry, ScoreTable, left_out
-from bench.leaderboard.statistics import estimate
+from bench.leaderboard.score_table import Entry, EvaluationSet, ScoreTable, left_out
+from bench.leaderboard.statistics import Scores, estimate
 from bench.leaderboard.trainings import (
     LENGTHS,
     Answer,
     Chosen,
     changes,
     facts_of,
+    longest,
     tell_apart,
     title_of,
     trainings,
@@ -33,7 +35,8 @@ from bench.planning import catalogue
 from bench.planning.paper_layout import Cell, Line, PaperLayout, Standards, paper_layouts, standards
 from bench.planning.values import same, setting
 
-State = Literal["done", "failed", "not run"]
+State = Literal["done", "failed", "not run", "not asked"]
+"""``not asked``: the run is there, but its learner cannot answer tasks of so many classes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +57,10 @@ class PaperCell:
     """Sample images of the run with the lowest seed."""
     left_out: tuple[str, ...] = ()
     """What images or classes its runs did without; sentences."""
+    side: tuple[str, ...] = ()
+    """Side information of its runs: words of :data:`bench.basics.side.SIDE`."""
+    seconds: float | None = None
+    """What its training took, everything shared included: the mean over its runs; None where that is not known."""
 
     @property
     def difference(self) -> float | None:
@@ -105,10 +112,11 @@ def fill(layout: PaperLayout, frames: Frames, everywhere: bool = False) -> Fille
     cells = [[layout.cell(row, column) for column in layout.columns] for row in rows]
     flat = [cell for row in cells for cell in row]
     book = ScoreTable(frames)
-    answers = {i: _answers(cell, book, frames, defaults) for i, cell in enumerate(flat)}
+    answers = {i: _answers(cell, book, frames, defaults, layout.way) for i, cell in enumerate(flat)}
     if not everywhere:
         own = {i: [a for a in found if _is_of(a, layout)] for i, found in answers.items()}
         answers = own
+    answers, shorter = longest(answers) if layout.cost else (answers, [])
     answers = tell_apart(with_changes(answers, flat))
     chosen, small = trainings(answers, [bool(answers[i]) and _counts(cell) for i, cell in enumerate(flat)])
     if not chosen:
@@ -116,8 +124,7 @@ def fill(layout: PaperLayout, frames: Frames, everywhere: bool = False) -> Fille
     tables = [_table(layout, cells, one, n + 1, frames) for n, one in enumerate(chosen)]
     alone = [
         (_paper_cell(flat[i], one, layout, frames), _told(layout, [(flat[i], one[0])]))
-        for filled in small
-        for i, one in filled.items()
+        for i, one in [*(pair for filled in small for pair in filled.items()), *((i, (one, ())) for i, one in shorter)]
     ]
     return FilledLayout(layout, tuple(tables), tuple(alone))
 
@@ -151,24 +158,18 @@ def _values(layout: PaperLayout, frames: Frames, defaults: Standards) -> list[An
     return sorted(found) if numbers else found
 
 
-def _answers(cell: Cell, book: ScoreTable, frames: Frames, defaults: Standards) -> list[Answer]:
+def _answers(cell: Cell, book: ScoreTable, frames: Frames, defaults: Standards, usual: int) -> list[Answer]:
     found = []
     for entry in book.entries:
         if not cell.fits(entry.method, entry.facts["config"], defaults):
             continue
-        for manifest, tasks in book.manifests.items():
-            scores = book.scores(entry, manifest)
-            if scores is None or tasks.shot != cell.shot:
-                continue
-            seeds, values = scores
+        facts = facts_of(cell, entry.dataset, entry.dataset_hash, entry.facts["config"])
+        if cell.way is not None and (why := entry.facts["unanswered"].get(f"{cell.way}-way")):
+            found.append(_not_asked(entry, facts, why))
+        for tasks, (seeds, values) in _scored(cell, entry, book, usual):
             found.append(
                 Answer(
-                    facts={
-                        **facts_of(cell, entry.dataset, entry.dataset_hash, entry.facts["config"]),
-                        "tasks": str(tasks.tasks),
-                        "shape": f"{tasks.way}-way, {tasks.query} queries per class, meta-{tasks.split}",
-                        f"{tasks.shot}-shot tasks": manifest,
-                    },
+                    facts={**facts, "tasks": str(tasks.tasks), **_shape_of(cell, tasks)},
                     name=entry.method,
                     budget=f"{entry.budget} {entry.variant}".strip(),
                     runs=_of(entry, seeds),
@@ -193,6 +194,41 @@ def _answers(cell: Cell, book: ScoreTable, frames: Frames, defaults: Standards) 
                 )
             )
     return found
+
+
+def _scored(
+    cell: Cell, entry: Entry, book: ScoreTable, usual: int
+) -> list[tuple[EvaluationSet, tuple[tuple[int, ...], Scores]]]:
+    """What an entry answered of the cell's way and shot; of no way in particular, those of ``usual`` if there are any.
+
+    A run of an older experiment that was asked more classes besides has no second table for it.
+    """
+    sets = [tasks for tasks in book.manifests.values() if tasks.shot == cell.shot]
+    found = [(tasks, scores) for tasks in sets if (scores := book.scores(entry, tasks.manifest)) is not None]
+    if cell.way is not None:
+        return [one for one in found if one[0].way == cell.way]
+    return [one for one in found if one[0].way == usual] or found
+
+
+def _shape_of(cell: Cell, tasks: EvaluationSet) -> dict[str, str]:
+    """What the tasks of a table have in common, and which they are."""
+    if cell.way is None:
+        shape = f"{tasks.way}-way, {tasks.query} queries per class, meta-{tasks.split}"
+        return {"shape": shape, f"{tasks.shot}-shot tasks": tasks.manifest}
+    return {"shape": f"{tasks.query} queries per class, meta-{tasks.split}", f"{tasks.shape} tasks": tasks.manifest}
+
+
+def _not_asked(entry: Entry, facts: Mapping[str, str], why: str) -> Answer:
+    return Answer(
+        facts=facts,
+        name=entry.method,
+        budget=f"{entry.budget} {entry.variant}".strip(),
+        runs=entry.runs,
+        seeds=entry.seeds,
+        config=entry.facts["config"],
+        reason=f"not asked: {why}",
+        asked=False,
+    )
 
 
 def _of(entry: Entry, seeds: Sequence[int]) -> tuple[int, ...]:
@@ -231,7 +267,7 @@ def _is_shown(layout: PaperLayout, row: Sequence[PaperCell], comparable: bool) -
 def _paper_cell(
     cell: Cell, chosen: tuple[Answer, tuple[str, ...]] | None, layout: PaperLayout, frames: Frames
 ) -> PaperCell:
-    number, facts = printed(cell.published, cell.shot or 1) if cell.published else (None, {})
+    number, facts = printed(cell.published, cell.shot or 1, cell.way) if cell.published else (None, {})
     if chosen is None:
         return PaperCell(cell, "not run", number, facts, measures=(None,) * len(layout.measures))
     answer, reasons = chosen
@@ -246,7 +282,7 @@ def _paper_cell(
     samples = Path(runs.sort_values("seed")["path"].iloc[0]) / "samples.npy"
     return PaperCell(
         cell=cell,
-        state="done" if answer.estimate is not None else "failed",
+        state="done" if answer.estimate is not None else "failed" if answer.asked else "not asked",
         printed=number,
         facts=facts,
         answer=answer,
@@ -254,6 +290,8 @@ def _paper_cell(
         reasons=reasons,
         samples=samples if answer.estimate is not None and (samples.exists() or samples.is_symlink()) else None,
         left_out=left_out(runs["notes"]),
+        side=ordered(word for words in runs["side"] for word in words),
+        seconds=None if (mean := runs["train_seconds"].mean()) != mean else float(mean),
     )
 
 
@@ -263,7 +301,7 @@ def _comparable(layout: PaperLayout, cell: Cell, answer: Answer) -> bool:
         return False
     if answer.tasks is None or not cell.published:
         return True
-    _, facts = printed(cell.published, cell.shot or 1)
+    _, facts = printed(cell.published, cell.shot or 1, cell.way)
     shape = (answer.tasks.split, answer.tasks.way, answer.tasks.query)
     wanted = ("test", int(facts.get("way") or shape[1]), int(facts.get("k_val") or shape[2]))
     return shape == wanted

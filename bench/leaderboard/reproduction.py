@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
@@ -36,10 +36,11 @@ class _Shared:
     data_dir: bool
     budget: str
     overrides: tuple[str, ...]
+    ways: tuple[int, ...]
 
 
 def commands(table: Table, frames: Frames) -> tuple[str, ...]:
-    """One line for all runs of ``table`` with the same settings, shots and seeds; in the order of its rows.
+    """One line for all runs of ``table`` with the same settings, ways, shots and seeds; in the order of its rows.
 
     A file of the user's own has its bare name. A run whose method or budget has a name that cannot be typed has no
     line: ``bench run`` did not make it.
@@ -48,15 +49,28 @@ def commands(table: Table, frames: Frames) -> tuple[str, ...]:
     runs = frames.runs.set_index("run")[["dataset", "method", "budget", "seed", "config"]].to_dict("index")
     answered = set(zip(frames.evaluations["run"], frames.evaluations["manifest"]))
     for run in (run for row in table.rows for run in row.runs):
-        for shot, tasks in table.manifests.items():
-            if (run, tasks.manifest) in answered and _can_be_typed(runs[run]):
-                method = str(runs[run]["method"]).partition(",")[0]
-                asked[_shared(runs[run], tasks)][method, int(runs[run]["seed"])].add(shot)
+        if not _can_be_typed(runs[run]):
+            continue
+        method, seed = str(runs[run]["method"]).partition(",")[0], int(runs[run]["seed"])
+        for ways, shots, tasks in _requests(s for s in table.manifests.values() if (run, s.manifest) in answered):
+            asked[_shared(runs[run], tasks, ways)][method, seed] |= shots
     return tuple(
         _line(shared, methods, shots, seeds)
         for shared, found in asked.items()
         for (shots, seeds), methods in _blocks(found).items()
     )
+
+
+def _requests(answered: Iterable[EvaluationSet]) -> Iterator[tuple[tuple[int, ...], set[int], EvaluationSet]]:
+    """(ways, shots, some tasks of the smallest way): ways are in one request where they have the same shots."""
+    by_count: dict[int, dict[int, list[EvaluationSet]]] = defaultdict(lambda: defaultdict(list))
+    for one in answered:
+        by_count[one.tasks][one.way].append(one)
+    for of_way in by_count.values():
+        shots = {way: {one.shot for one in sets} for way, sets in of_way.items()}
+        alike = all(found == shots[min(shots)] for found in shots.values())
+        for ways in [tuple(sorted(shots))] if alike else [(way,) for way in shots]:
+            yield ways, shots[ways[0]], of_way[ways[0]][0]
 
 
 def _can_be_typed(run: Mapping[str, Any]) -> bool:
@@ -80,6 +94,7 @@ def _line(shared: _Shared, methods: Iterable[str], shots: Iterable[int], seeds: 
     words = ["bench", "run", "--dataset", shared.dataset]
     words += ["--data-dir", "DIR"] if shared.data_dir else []
     words += ["--methods", ",".join(methods)]
+    words += ["--ways", ",".join(map(str, shared.ways))] if len(shared.ways) > 1 else []
     words += ["--shots", ",".join(map(str, shots)), "--seeds", ",".join(map(str, seeds))]
     words += ["--budget", shared.budget, "--no-references", *shared.overrides]
     return " ".join(map(_quoted, words))
@@ -97,7 +112,8 @@ def _from_bytes(word: str) -> bool:
     return all("\udc80" <= c <= "\udcff" for c in word if "\ud800" <= c <= "\udfff")
 
 
-def _shared(run: Mapping[str, Any], tasks: EvaluationSet) -> _Shared:
+def _shared(run: Mapping[str, Any], tasks: EvaluationSet, ways: tuple[int, ...]) -> _Shared:
+    """tasks: some of the smallest of ``ways``."""
     config: Mapping[str, Any] = run["config"]
     dataset, budget = _dataset(str(run["dataset"]), config), str(run["budget"]).partition(",")[0]
     told = {f"dataset.{key}": text for key, text in changes(str(run["dataset"]), config).items()}
@@ -106,7 +122,10 @@ def _shared(run: Mapping[str, Any], tasks: EvaluationSet) -> _Shared:
     named = {key: _value(key, text, config) for key, text in told.items()}
     fixed = _fixed(str(run["method"]).partition(",")[0], budget)
     options = _options(told, fixed, config)
-    rest = {**options, **_tasks(dataset, budget, fixed, tasks, config), **_unnamed(dataset, budget, config)}
+    asked = _tasks(dataset, budget, fixed, tasks, config)
+    if len(ways) > 1:
+        asked.pop("way", None)
+    rest = {**options, **asked, **_unnamed(dataset, budget, config)}
     settings = {**{key: value for key, value in rest.items() if key not in named}, **named}
     return _Shared(
         dataset=dataset,
@@ -114,6 +133,7 @@ def _shared(run: Mapping[str, Any], tasks: EvaluationSet) -> _Shared:
         budget=budget,
         # Components before their settings, for people; the program takes any order.
         overrides=tuple(f"{key}={settings[key]}" for key in sorted(settings, key=lambda key: ("." in key, key))),
+        ways=ways,
     )
 
 

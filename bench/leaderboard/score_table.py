@@ -6,13 +6,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from bench.basics.side import ordered
 from bench.leaderboard.loading import ROW, Frames
 from bench.leaderboard.statistics import Scores
+
+
+class Shape(NamedTuple):
+    """What tasks of one column of a table have in common; ascending by the way, then by the shot."""
+
+    way: int
+    shot: int
+
+    def __str__(self) -> str:
+        return f"{self.way}-way {self.shot}-shot"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +38,11 @@ class EvaluationSet:
     shot: int
     query: int
     tasks: int
+
+    @property
+    def shape(self) -> Shape:
+        """Way and shot."""
+        return Shape(self.way, self.shot)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,11 +106,19 @@ def _entry(key: Mapping[str, str], runs: pd.DataFrame) -> Entry:
             "supervised": bool(runs["supervised"].any()),
             "transductive": any(transductive) if transductive else None,
             "outside_data": bool(runs["outside_data"].any()),
+            "side": ordered(word for words in runs["side"] for word in words),
             "train_seconds": float(runs["train_seconds"].mean()),
             "peak_memory_mib": float(runs["peak_memory_mib"].max()),
             "left_out": left_out(runs["notes"]),
+            "unanswered": unanswered(runs["notes"]),
         },
     )
+
+
+def unanswered(notes: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """``20-way`` -> why a method was not asked such tasks, as its runs note it."""
+    found = [told for one in notes if isinstance(told := one.get("unanswered"), Mapping)]
+    return {str(way): why for told in found for way, why in told.items() if isinstance(why, str)}
 
 
 def left_out(notes: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
-"""The leaderboard: one table per dataset, split, way and query, its shots side by side, every run accounted
-for.
+"""The leaderboard: one table per dataset, split and query, its ways and shots side by side, every run accounted for.
+
+Tasks of another number of classes have a table of their own where no row answered both.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ import itertools
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from bench.basics.errors import BenchError
 from bench.leaderboard.loading import Frames
 from bench.leaderboard.published import Published, published
-from bench.leaderboard.score_table import Entry, EvaluationSet, ScoreTable
+from bench.leaderboard.score_table import Entry, EvaluationSet, ScoreTable, Shape
 from bench.leaderboard.statistics import Difference, Estimate, Scores, estimate, holm, paired_difference
+from bench.planning.values import setting
 
 GROUPS = {"unsupervised": "Unsupervised", "floor": "Floors", "ceiling": "Ceilings", "transfer": "Transfer"}
 """Groups in the order in which tables show them; they are never ranked against each other."""
@@ -32,7 +34,7 @@ compare with; ``untested``: behind on a single task, which no test can judge.
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One row at one shot."""
+    """One row at one way and shot."""
 
     estimate: Estimate
     seeds: tuple[int, ...]
@@ -57,14 +59,17 @@ class Row:
     supervised: bool
     transductive: bool | None
     outside_data: bool
+    side: tuple[str, ...]
+    """What it used beside unlabelled images of the dataset: words of :data:`bench.basics.side.SIDE`."""
     cite: str
     train_seconds: float
     """Mean over seeds: generator, encoder and meta-training; NaN when unknown."""
     peak_memory_mib: float
     """Largest over seeds; NaN when unknown."""
     runs: tuple[int, ...]
-    scores: Mapping[int, Score]
-    """By shot."""
+    scores: Mapping[Shape, Score]
+    gaps: Mapping[int, str] = field(default_factory=dict)
+    """Ways of the table of which it answered no tasks, and why not."""
 
     @property
     def label(self) -> str:
@@ -74,17 +79,16 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows that answered the same tasks: within one shot every number comes from one manifest."""
+    """Rows that answered the same tasks: within one way and shot every number comes from one manifest."""
 
     dataset: str
     dataset_hash: str
     split: str
-    way: int
     query: int
     number: int
     """From 1; 2 and above where the same shapes were also evaluated on other tasks."""
-    manifests: Mapping[int, EvaluationSet]
-    """By shot, ascending."""
+    manifests: Mapping[Shape, EvaluationSet]
+    """Ascending."""
     rows: tuple[Row, ...]
     slug: str = ""
     """For file names; no two tables of a leaderboard have the same, whatever the capitals."""
@@ -95,12 +99,19 @@ class Table:
     def title(self) -> str:
         """For people."""
         other = f" (tasks {self.number})" if self.number > 1 else ""
-        return f"{self.dataset}: {self.way}-way, {self.query} queries per class, meta-{self.split}{other}"
+        ways = " and ".join([*(f"{way}-" for way in self.ways[:-1]), f"{self.ways[-1]}-way"])
+        return f"{self.dataset}: {ways}, {self.query} queries per class, meta-{self.split}{other}"
 
     @property
-    def shots(self) -> tuple[int, ...]:
+    def ways(self) -> tuple[int, ...]:
         """Ascending."""
-        return tuple(self.manifests)
+        return tuple(dict.fromkeys(shape.way for shape in self.manifests))
+
+    @property
+    def columns(self) -> Mapping[Shape, str]:
+        """Way and shot -> how they are called: by the shot alone where all tasks have as many classes."""
+        several = len(self.ways) > 1
+        return {shape: str(shape) if several else f"{shape.shot}-shot" for shape in self.manifests}
 
     @property
     def budgets(self) -> tuple[str, ...]:
@@ -132,6 +143,8 @@ class Leaderboard:
     tables: tuple[Table, ...]
     unfinished: tuple[Unfinished, ...]
     problems: tuple[str, ...]
+    excluded: tuple[str, ...] = ()
+    """Sentences that name the rows that were not wanted because of their side information."""
 
 
 def build(frames: Frames) -> Leaderboard:
@@ -158,52 +171,93 @@ def _slug(table: Table) -> str:
         digest = hashlib.sha256(f"{table.dataset}/{table.split}".encode("utf-8", "surrogatepass")).hexdigest()
         name, split = name[: MOST_BYTES_OF_NAME // 8], digest[:16]
     other = f"-{table.number}" if table.number > 1 else ""
-    return f"{name}-{table.way}way-{table.query}query-{split}{other}"
+    ways = "-".join(f"{way}way" for way in table.ways)
+    return f"{name}-{ways}-{table.query}query-{split}{other}"
 
 
-def _tables(book: ScoreTable) -> list[tuple[int, dict[int, EvaluationSet]]]:
-    """Put manifests into tables: never two for one shot, and those answered together stay together."""
+_Sets = dict[Shape, EvaluationSet]
+"""What stands in one table."""
+
+
+def _tables(book: ScoreTable) -> list[tuple[int, _Sets]]:
+    """Put manifests into tables: never two for one way and shot, and those answered together stay together."""
     answered_by: dict[str, set[int]] = defaultdict(set)
     for number, entry in enumerate(book.entries):
         for manifest in book.answered(entry):
             answered_by[manifest].add(number)
-    shapes: dict[tuple[Any, ...], list[EvaluationSet]] = defaultdict(list)
+    kinds: dict[tuple[str, ...], dict[tuple[int, int], list[EvaluationSet]]] = defaultdict(lambda: defaultdict(list))
     for one in book.manifests.values():
-        shapes[one.dataset, one.dataset_hash, one.split, one.way, one.query].append(one)
-    found = []
+        kinds[one.dataset, one.dataset_hash, one.split][one.query, one.way].append(one)
+    found: list[tuple[tuple[Any, ...], _Sets]] = []
+    for kind, shapes in kinds.items():
+        by_query: dict[int, list[_Sets]] = defaultdict(list)
+        for (query, _), sets in sorted(shapes.items()):
+            by_query[query] = _side_by_side(by_query[query], _of_one_way(sets, answered_by), answered_by)
+        found += [((*kind, _ways(table), query), table) for query, tables in by_query.items() for table in tables]
+    found.sort(key=lambda one: one[0])
     numbers: dict[tuple[Any, ...], int] = defaultdict(int)
-    for shape, sets in sorted(shapes.items()):
-        tables: list[dict[int, EvaluationSet]] = []
-        for one in sorted(sets, key=lambda s: (s.shot, -len(answered_by[s.manifest]), s.manifest)):
-            here = answered_by[one.manifest]
-            free = [table for table in tables if one.shot not in table]
-            if free:
-                shared = [len(here & set().union(*(answered_by[s.manifest] for s in t.values()))) for t in free]
-                free[shared.index(max(shared))][one.shot] = one
-            else:
-                tables.append({one.shot: one})
+    numbered = []
+    for shape, table in found:
         visible = (shape[0], *shape[2:])  # two versions of a dataset have one title but never one table
-        for table in tables:
-            numbers[visible] += 1
-            found.append((numbers[visible], table))
-    return found
+        numbers[visible] += 1
+        numbered.append((numbers[visible], table))
+    return numbered
 
 
-def _table(book: ScoreTable, number: int, manifests: Mapping[int, EvaluationSet]) -> Table:
+def _ways(table: _Sets) -> tuple[int, ...]:
+    return tuple(sorted({shape.way for shape in table}))
+
+
+def _of_one_way(sets: Sequence[EvaluationSet], answered_by: Mapping[str, set[int]]) -> list[_Sets]:
+    """Tables of manifests that differ in their shots, or in their tasks."""
+    tables: list[_Sets] = []
+    for one in sorted(sets, key=lambda s: (s.shot, -len(answered_by[s.manifest]), s.manifest)):
+        free = [table for table in tables if one.shape not in table]
+        if free:
+            shared = [len(answered_by[one.manifest] & _answering(table, answered_by)) for table in free]
+            free[shared.index(max(shared))][one.shape] = one
+        else:
+            tables.append({one.shape: one})
+    return tables
+
+
+def _side_by_side(tables: list[_Sets], more: list[_Sets], answered_by: Mapping[str, set[int]]) -> list[_Sets]:
+    """Tables of another way join those with which they have most rows in common; without any they stay apart."""
+    apart, found = [], list(tables)
+    for one in more:
+        way = _ways(one)[0]
+        shared = [
+            0 if way in _ways(table) else len(_answering(one, answered_by) & _answering(table, answered_by))
+            for table in found
+        ]
+        if max(shared, default=0):
+            number = shared.index(max(shared))
+            found[number] = {**found[number], **one}
+        else:
+            apart.append(one)
+    return found + apart
+
+
+def _answering(table: _Sets, answered_by: Mapping[str, set[int]]) -> set[int]:
+    """The numbers of the entries that answered any of its manifests."""
+    return set().union(*(answered_by[one.manifest] for one in table.values()))
+
+
+def _table(book: ScoreTable, number: int, manifests: _Sets) -> Table:
     first = next(iter(manifests.values()))
-    scores: dict[int, dict[Entry, Score]] = {}
-    for shot, one in manifests.items():
+    scores: dict[Shape, dict[Entry, Score]] = {}
+    for shape, one in manifests.items():
         answers = {entry: found for entry in book.entries if (found := book.scores(entry, one.manifest)) is not None}
-        scores[shot] = _shot(answers, one)
+        scores[shape] = _column(answers, one)
     entries = [entry for entry in book.entries if any(entry in column for column in scores.values())]
     rows = [
-        _row(entry, {shot: column[entry] for shot, column in scores.items() if entry in column}) for entry in entries
+        _row(entry, {shape: column[entry] for shape, column in scores.items() if entry in column}, _ways(manifests))
+        for entry in entries
     ]
     return Table(
         dataset=first.dataset,
         dataset_hash=first.dataset_hash,
         split=first.split,
-        way=first.way,
         query=first.query,
         number=number,
         manifests=dict(manifests),
@@ -212,7 +266,7 @@ def _table(book: ScoreTable, number: int, manifests: Mapping[int, EvaluationSet]
     )
 
 
-def _shot(answers: Mapping[Entry, tuple[tuple[int, ...], Scores]], one: EvaluationSet) -> dict[Entry, Score]:
+def _column(answers: Mapping[Entry, tuple[tuple[int, ...], Scores]], one: EvaluationSet) -> dict[Entry, Score]:
     """Estimates of one column, and how each compares with the best of its group and budget."""
     estimates = {entry: estimate(scores) for entry, (_, scores) in answers.items()}
     blocks: dict[tuple[str, str], list[Entry]] = defaultdict(list)
@@ -251,7 +305,7 @@ def _published(entry: Entry, one: EvaluationSet) -> tuple[Published, ...]:
     return published(one.dataset, entry.method, config, way=one.way, shot=one.shot, query=one.query)
 
 
-def _row(entry: Entry, scores: Mapping[int, Score]) -> Row:
+def _row(entry: Entry, scores: Mapping[Shape, Score], ways: Sequence[int]) -> Row:
     facts = entry.facts
     return Row(
         method=entry.method,
@@ -263,18 +317,26 @@ def _row(entry: Entry, scores: Mapping[int, Score]) -> Row:
         supervised=facts["supervised"],
         transductive=facts["transductive"],
         outside_data=facts["outside_data"],
+        side=facts["side"],
         cite=facts["cite"],
         train_seconds=facts["train_seconds"],
         peak_memory_mib=facts["peak_memory_mib"],
         runs=entry.runs,
         scores=scores,
+        gaps={way: _why_not(entry, way) for way in ways if way not in {shape.way for shape in scores}},
     )
 
 
-def _order(row: Row, shots: Sequence[int]) -> tuple[Any, ...]:
+def _why_not(entry: Entry, way: int) -> str:
+    trained = setting(entry.facts["config"], "train.way")
+    unknown = "not asked" if trained is None else f"trained on {trained}-way tasks, and not asked these"
+    return str(entry.facts["unanswered"].get(f"{way}-way", unknown))
+
+
+def _order(row: Row, shapes: Sequence[Shape]) -> tuple[Any, ...]:
     names = list(GROUPS)
     group = names.index(row.group) if row.group in names else len(names)
-    means = [-row.scores[shot].estimate.mean if shot in row.scores else math.inf for shot in shots]
+    means = [-row.scores[shape].estimate.mean if shape in row.scores else math.inf for shape in shapes]
     return (group, row.group, row.budget, means, row.method, row.variant)
 
 

@@ -42,6 +42,8 @@ class Answer:
     estimate: Estimate | None = None
     tasks: EvaluationSet | None = None
     reason: str = ""
+    asked: bool = True
+    """Whether it was asked the tasks of the cell; not where its learner cannot answer them."""
 
 
 def facts_of(cell: Cell, dataset: str, dataset_hash: str, config: Mapping[str, Any]) -> dict[str, str]:
@@ -54,6 +56,33 @@ def facts_of(cell: Cell, dataset: str, dataset_hash: str, config: Mapping[str, A
         if group in config and length is not None and f"budget.{key}" not in cell.settings:
             facts[words.format(title=title_of(config, group))] = str(length)
     return facts
+
+
+def longest(
+    answers: Mapping[int, list[Answer]],
+) -> tuple[dict[int, list[Answer]], list[tuple[int, Answer]]]:
+    """The same answers, not told apart by how long what was trained: the longest of each cell, and all shorter ones."""
+    kept: dict[int, list[Answer]] = {}
+    shorter = []
+    for i, found in answers.items():
+        kept[i] = []
+        seen = set()
+        for one in sorted(found, key=_length, reverse=True):
+            lengths = {words.format(title=title_of(one.config, group)) for group, _, words in LENGTHS}
+            bare = replace(one, facts={name: told for name, told in one.facts.items() if name not in lengths})
+            if one.estimate is None or _key(bare.facts) not in seen:
+                kept[i].append(bare)
+            else:
+                shorter.append((i, _with(bare, {"recorded as": one.budget})))
+            seen |= {_key(bare.facts)} if one.estimate is not None else set()
+    return kept, shorter
+
+
+def _length(answer: Answer) -> tuple[float, ...]:
+    """Of what was trained: meta-training first; what a method does not train counts nothing."""
+    lengths = [setting(answer.config, f"budget.{key}") for _, key, _ in LENGTHS]
+    used = [group == "learner" or group in answer.config for group, *_ in LENGTHS]
+    return tuple(float(one) if use and isinstance(one, int | float) else 0.0 for one, use in zip(lengths, used))
 
 
 def title_of(config: Mapping[str, Any], group: str) -> str:

@@ -13,10 +13,15 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from bench.basics.errors import did_you_mean
+from bench.basics.side import DERIVED, SIDE, UNDECLARED
 from bench.basics.typed import typed
 
 NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 """What can be named on the command line: no comma, which parts names, no ``@``, behind which a budget stands."""
+
+CONDITION = re.compile(r"(?P<key>[a-z]\w*(?:\.\w+)+)(?P<differs>!?)=(?P<value>\S+)")
+"""``group.setting=value`` or ``group.setting!=value``, of which side information may depend."""
 
 MOST_VARIANTS = 1000
 MOST_VALUES = 10_000
@@ -51,6 +56,8 @@ class Card:
 class ComponentCard(Card):
     """Of a generator, encoder, learner, backbone, classifier, or a group that a plugin brings."""
 
+    side: tuple[str, ...] = ()
+    """As that of a method: every run that uses it inherits it."""
     example: str = ""
     """A value of the setting that is the user's ``own``."""
     outside_labels: bool = False
@@ -63,7 +70,9 @@ class ComponentCard(Card):
 
 @dataclass(frozen=True, slots=True)
 class MethodCard(Card):
-    """Of a method. ``supervised`` says who gets labels, ``group`` among whom it is ranked."""
+    """Of a method. ``supervised`` says who gets labels, ``group`` among whom it is ranked, ``side`` what it uses
+    besides: words of :data:`bench.basics.side.SIDE`, each for always or ``WORD if group.setting=value``.
+    """
 
     titles: Mapping[str, str] = field(default_factory=dict)
     """Word of a name -> what the title says for it."""
@@ -71,6 +80,7 @@ class MethodCard(Card):
     supervised: bool = False
     reference: bool = False
     outside_data: bool = False
+    side: tuple[str, ...] = ()
 
     def placed(self) -> str:
         """The group, by default that of methods without labels or with them."""
@@ -85,6 +95,7 @@ class ComponentFile:
     identity: str | int | None = None
     card: ComponentCard = field(default_factory=ComponentCard)
     uses: tuple[str, ...] = ()
+    prefers: Mapping[str, str] = field(default_factory=dict)
     own: str | None = None
     added: Mapping[str, Any] = field(default_factory=dict)
     defaults: tuple[Any, ...] | None = None
@@ -140,6 +151,7 @@ class ExperimentFile:
     title: str = ""
     about: str = ""
     dataset: str | None = None
+    ways: tuple[int, ...] | None = None
     shots: tuple[int, ...] | None = None
     budget: str | None = None
     overrides: Overrides = ()
@@ -189,15 +201,44 @@ def _check_component(
         if one not in groups or one in NO_COMPONENTS:
             known = sorted(set(groups) - set(NO_COMPONENTS))
             raise ValueError(f"uses: there is no group {one!r}; there are {', '.join(known)}")
+    for one, option in found.prefers.items():
+        if one not in found.uses:
+            raise ValueError(f"prefers: {one!r} is none of the groups that it uses")
+        if not re.fullmatch(NAME, option):
+            raise ValueError(f"prefers.{one}: {option!r} cannot be the name of an option")
     if found.own is not None and not {found.own, "sha256"} <= set(settings):
         raise ValueError(f"own: {found.own} needs settings {found.own!r} and 'sha256', both null")
     for key in found.added:
         if key not in settings:
             raise ValueError(f"added: there is no setting {key!r}")
+    if not isinstance(found, DatasetFile):
+        _check_side(found.card.side, kind, settings, groups)
     if isinstance(found, DatasetFile):
         _check_recommended(found.recommend, groups)
     if isinstance(found, MethodFile):
         _check_method(name, found)
+
+
+def _check_side(items: Sequence[str], kind: str, settings: Collection[str], groups: Collection[str]) -> None:
+    for item in items:
+        word, conditional, condition = item.partition(" if ")
+        if word in DERIVED:
+            raise ValueError(f"card.side: {word} follows from {DERIVED[word]}; say it there")
+        if word not in SIDE or word == UNDECLARED:
+            known = [one for one in SIDE if one not in (*DERIVED, UNDECLARED)]
+            raise ValueError(
+                f"card.side: there is no word {word!r}.{did_you_mean(word, known)} There are {', '.join(known)}"
+            )
+        for part in condition.split(" and ") if conditional else ():
+            read = CONDITION.fullmatch(part)
+            if read is None:
+                raise ValueError(f"card.side: {item!r} cannot be read; write '{word} if group.setting=value'")
+            head, _, name = read["key"].partition(".")
+            if head not in (*groups, "train"):
+                raise ValueError(f"card.side: {read['key']}: there is no group {head!r}")
+            if head == kind and name not in settings:
+                hint = did_you_mean(name, settings).rstrip(".")
+                raise ValueError(f"card.side: {read['key']}: there is no setting {name!r}.{hint}")
 
 
 def _check_recommended(recommended: Mapping[str, Any], groups: Collection[str]) -> None:

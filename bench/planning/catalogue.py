@@ -22,7 +22,10 @@ from bench.basics.typed import typed
 from bench.planning import cards, places
 from bench.planning.places import OWN_PACKAGES, Plugin
 
-RESERVED = ("_target_", "identity", "card", "uses", "variants", "headline", "recommend", "defaults", "own", "added")
+RESERVED = (
+    *("_target_", "identity", "card", "uses", "prefers", "variants", "headline", "recommend", "defaults", "own"),
+    "added",
+)
 """Keys of a component's YAML that are not settings of its class.
 
 ``identity`` is what stands for the component in the keys of its runs: it stays when the class moves to another module.

@@ -72,6 +72,8 @@ class RunConfig:
     budget_name: str
     undeclared: tuple[str, ...] = ()
     """Groups whose component declares no identity: until version 0.1 its module path stood for it."""
+    unanswered: tuple[int, ...] = ()
+    """Ways that were asked for, but not of this method: its learner cannot answer them."""
 
 
 def compose(
@@ -80,6 +82,7 @@ def compose(
     budget: str,
     overrides: Sequence[Override] = (),
     *,
+    ways: Sequence[int] = (),
     shots: Sequence[int] = (1,),
     data_dir: str | None = None,
 ) -> RunConfig:
@@ -87,7 +90,13 @@ def compose(
 
     An override of a setting that this method does not have is left out (another method of the same command may have
     it; :func:`check_overrides` refuses one that fits none). Raises BenchError for a value of the wrong type.
+
+    ways: numbers of classes; none is as the settings say. The smallest of several is the ``way``, after which training
+    tasks are made unless ``train.way`` says otherwise, so that tasks of more classes are another evaluation of a run
+    and not another run.
     """
+    if ways:
+        overrides = [*(o for o in overrides if o.key != "way"), Override("way", f"way={min(ways)}")]
     fixed = _fixed(variant)
     base = _base(variant, dataset, budget)
     for override in overrides:
@@ -112,6 +121,8 @@ def compose(
         check_finite(override, values)
     check_precision(values["precision"])
     values["shots"] = list(shots)
+    if len(ways) > 1:
+        values["ways"] = sorted(ways)
     check_dataset_name(dataset, values["dataset"])
     if data_dir is not None and "data_dir" in values["dataset"]:
         values["dataset"]["data_dir"] = data_dir
@@ -228,7 +239,10 @@ def _base(variant: Variant, dataset: str, budget: str) -> dict[str, Override]:
     choices = {"dataset": dataset, "method": variant.family, "budget": budget}
     choices |= {key: str(value) for key, value in recommended.items() if key in catalogue.groups()}
     choices |= {key: str(value) for key, value in tasks.items() if key != "shots"}
-    return {key: Override(key, f"{key}={value}") for key, value in choices.items()} | _fixed(variant)
+    fixed = _fixed(variant)
+    for group, option in [("method", variant.family), *((o.key, o.value) for o in fixed.values() if o.is_group)]:
+        choices |= catalogue.raw(group, option).get("prefers", {})
+    return {key: Override(key, f"{key}={value}") for key, value in choices.items()} | fixed
 
 
 def _hydra(overrides: Iterable[Override]) -> dict[str, Any]:

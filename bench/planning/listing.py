@@ -14,6 +14,7 @@ from bench.basics.errors import BenchError, did_you_mean
 from bench.planning import catalogue
 from bench.planning.components import resolve
 from bench.planning.paper_layout import paper_layout
+from bench.planning.side import of_variant
 
 
 def listing(what: str, long: bool = False) -> Iterator[Table | str]:
@@ -49,13 +50,13 @@ def _table(kind: str, long: bool) -> Table:
 
 
 def _methods() -> Table:
-    table = _empty("methods", ("name", "group", "labels", "needs", "from"))
+    table = _empty("methods", ("name", "group", "labels", "side information", "needs", "from"))
     families = [catalogue.raw("method", family) for family in catalogue.options("method")]
     headline = {name for family in families for names in (family.get("headline") or {}).values() for name in names}
     for one in catalogue.variants().values():
         mark = " *" if one.name in headline else ""
         labels = "meta-train" if one.supervised else "other images" if one.group == "transfer" else "none"
-        _add(table, one.name + mark, one.group, labels, ", ".join(one.own), one.cite)
+        _add(table, one.name + mark, one.group, labels, ", ".join(of_variant(one)), ", ".join(one.own), one.cite)
     table.caption = (
         "* what the family's name alone stands for; globs work too: 'lasium-*-protonet'. Methods that need a "
         "setting of your own come by name, or by a glob with their word: 'lasium-*-file-*' generator.path=my.pt2"

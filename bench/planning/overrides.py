@@ -19,6 +19,7 @@ FLAGS = {
     "dataset": "--dataset",
     "method": "--methods",
     "budget": "--budget",
+    "ways": "--ways",
     "shots": "--shots",
     "seed": "--seeds",
 }
@@ -87,7 +88,8 @@ def sweep(overrides: Sequence[Override]) -> list[list[Override]]:
             choices.append([override])
             continue
         if override.key in UNNAMED or override.key.split(".")[0] == "dataset":
-            raise BenchError(f"{override.text!r}: {override.key} is one value for all runs of a command; give one")
+            mend = f"--ways {override.value}" if override.key == "way" else "one"
+            raise BenchError(f"{override.text!r}: {override.key} is one value for all runs of a command; give {mend}")
         if not (parsed.is_choice_sweep() or parsed.is_discrete_sweep()):
             raise BenchError(f"{override.text!r} names no values; write them out, as in {override.key}=1,2")
         texts = list(itertools.islice(_swept(parsed), 10 * MOST_COMBINED))

@@ -7,8 +7,9 @@ table cannot show anything that is not planned, and nothing planned is missing f
       corner: strength                    # title of the column of row labels
       published: {table: "7"}             # columns, or names in `param`, of configs/published/paper-results.csv
       caption: [what a reader must know]
+      cost: true                          # rows may have lengths of their own, and say how long their training took
       columns:
-        - {title: MAML, method: "mine-{kind}-maml", shot: 1, published: {meta_learner: MAML}}
+        - {title: MAML, method: "mine-{kind}-maml", way: 5, shot: 1, published: {meta_learner: MAML}}
       rows:
         - {title: "A, 0.5", words: {kind: a}, overrides: [method.noise=0.5], published: {sampler: A}}
         - {title: "{value}", method: mine-b-maml, each: {setting: method.far, values: [0, 1], published: far}}
@@ -16,7 +17,8 @@ table cannot show anything that is not planned, and nothing planned is missing f
         - {title: redrawn, note: rejected_sets, published: redrawn}
       figure: {xlabel: far}               # see Figure
 
-A cell joins what its row and its column say. A row with ``each`` stands for one row a value of a setting.
+A cell joins what its row and its column say; a way that neither names is the experiment's. A row with ``each`` stands
+for one row a value of a setting.
 """
 
 from __future__ import annotations
@@ -58,6 +60,7 @@ class Line:
     """Stand for ``{word}`` in the method of the other axis."""
     overrides: tuple[str, ...] = ()
     published: Mapping[str, Any] = field(default_factory=dict)
+    way: int | None = None
     shot: int | None = None
     group: str = ""
     """Heading of neighbouring rows."""
@@ -109,6 +112,8 @@ class Cell:
     """What makes a run this cell's; those of the whole experiment are not among them."""
     settings: Mapping[str, Any]
     """Setting -> value of ``overrides``."""
+    way: int | None
+    """None where the layout names no way: whatever the runs answered, above all :attr:`PaperLayout.way`."""
     shot: int | None
     published: Mapping[str, Any]
 
@@ -157,6 +162,10 @@ class PaperLayout:
     figure: Figure | None = None
     caption: tuple[str, ...] = ()
     published: Mapping[str, Any] = field(default_factory=dict)
+    way: int = 5
+    """The experiment's own, the smallest of several."""
+    cost: bool = False
+    """Whether trainings of different length stand in one table, of each cell the longest, and say what they took."""
 
     @property
     def each(self) -> Each | None:
@@ -204,12 +213,14 @@ class PaperLayout:
             raise BenchError(f"configs/experiment/{self.experiment}.yaml: {told}") from error
         only = self.shots[0] if len(self.shots) == 1 else None
         overrides = (*column.overrides, *row.overrides)
+        named = any(line.way for line in (*self.columns, *self.lines))
         return Cell(
             row=row,
             column=column,
             methods=methods,
             overrides=overrides,
             settings={key: _read(value) for key, _, value in (text.partition("=") for text in overrides)},
+            way=column.way or row.way or (self.way if named else None),
             shot=column.shot or row.shot or only,
             published={**self.published, **column.published, **row.published},
         )
@@ -267,6 +278,7 @@ def paper_layout(name: str) -> PaperLayout | None:
             "title": str(values.get("title", name)),
             "dataset": values.get("dataset", ""),
             "budget": values.get("budget", "quick"),
+            "way": _way_of(values),
             "shots": tuple(values.get("shots", (1,))),
             "overrides": tuple(values.get("overrides", ())),
             "columns": tuple(columns),
@@ -289,6 +301,18 @@ def paper_layout(name: str) -> PaperLayout | None:
             if key in catalogue.groups():
                 raise BenchError(f"{where}: {key!r} chooses a component, which cannot tell cells apart; name methods")
     return found
+
+
+def _way_of(values: Mapping[str, Any]) -> int:
+    """Of the tasks of an experiment: as its file says, else as is usual on its dataset."""
+    if values.get("ways"):
+        return int(min(values["ways"]))
+    told = dict(text.split("=", 1) for text in values.get("overrides", ()))
+    dataset = str(values.get("dataset", ""))
+    usual = catalogue.raw("dataset", dataset).get("recommend", {}) if dataset in catalogue.options("dataset") else {}
+    root = catalogue.read_yaml(catalogue.config_folders()[0] / "config.yaml")
+    way: Any = _read(told["way"]) if "way" in told else usual.get("tasks", {}).get("way", root["way"])
+    return int(way if isinstance(way, int) else root["way"])
 
 
 def _line(value: Any, where: str) -> Line:
@@ -331,6 +355,7 @@ class _Head:
     corner: str = ""
     caption: tuple[str, ...] = ()
     published: Mapping[str, Any] = field(default_factory=dict)
+    cost: bool = False
 
 
 def _check(values: Mapping[str, Any], kind: type[Any], where: str) -> None:

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 OWN_PACKAGES = ("bench", "methods", "baselines")
 BESIDE = ("configs", "methods", "baselines")
 
-SETTINGS = ("way", "shots", "query", "split", "evaluation_seed", "train", "seed", "hydra")
+SETTINGS = ("way", "ways", "shots", "query", "split", "evaluation_seed", "train", "seed", "hydra")
 """Settings of every run; a folder of that name in some ``configs`` would make choices of components of them."""
 
 GROUP = "bench.plugins"

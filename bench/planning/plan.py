@@ -24,6 +24,7 @@ class Request:
 
     methods: str | None = None
     dataset: str | None = None
+    ways: tuple[int, ...] | None = None
     shots: tuple[int, ...] | None = None
     seeds: tuple[int, ...] = (0,)
     budget: str | None = None
@@ -51,6 +52,8 @@ class PlannedRun:
     key: str
     folder: Path
     values: Mapping[str, Any] = field(repr=False)
+    unanswered: tuple[int, ...] = ()
+    """Ways that were asked for, but not of this method: its learner cannot answer them."""
 
     def record(self) -> RunRecord | None:
         """What an earlier execution left, if anything. BenchError when it, or what it names, is damaged."""
@@ -89,6 +92,7 @@ def run_configs(request: Request) -> list[RunConfig]:
     if not shots or any(shot < 1 for shot in shots):
         raise BenchError(f"--shots takes numbers of at least 1, for example --shots 1,5, not {list(shots)}")
     user = overrides.parse_overrides(request.overrides)
+    ways = _ways(request.ways, experiment, user)
     cells, shared, user = _experiment_rows(request.experiment, experiment, user, dataset)
     if request.methods or not experiment:
         # Methods chosen by hand keep the settings that the experiment's rows give them.
@@ -109,6 +113,7 @@ def run_configs(request: Request) -> list[RunConfig]:
             dataset,
             budget,
             list({o.key: o for o in [*own, *values]}.values()),
+            ways=ways,
             shots=shots,
             data_dir=request.data_dir,
         )
@@ -116,6 +121,17 @@ def run_configs(request: Request) -> list[RunConfig]:
         for values in chosen_values
     ]
     return list({(one.method_name, one.dataset_name, one.budget_name): one for one in composed}.values())
+
+
+def _ways(asked: tuple[int, ...] | None, experiment: Mapping[str, Any], user: Sequence[Override]) -> tuple[int, ...]:
+    """The numbers of classes that were asked for, ascending; none where the settings say it."""
+    own = next((o for o in user if o.key == "way"), None)
+    if asked is not None and own is not None:
+        raise BenchError(f"--ways and {own.text!r} say the same thing twice; give one of them")
+    ways = () if own is not None else asked or tuple(experiment.get("ways") or ())
+    if any(way < 2 for way in ways):
+        raise BenchError(f"--ways takes numbers of at least 2, for example --ways 5,20, not {list(ways)}")
+    return tuple(sorted(set(ways)))
 
 
 def _experiment_rows(
@@ -176,6 +192,7 @@ def planned_runs(configs: Sequence[RunConfig], content_hash: str, seeds: Sequenc
                     key=key,
                     folder=_folder(place, seed, key),
                     values=one.values,
+                    unanswered=one.unanswered,
                 )
             )
     return runs

@@ -14,6 +14,11 @@ def setting(config: Mapping[str, Any], key: str) -> Any:
     return found
 
 
+def ways_of(values: Mapping[str, Any]) -> tuple[int, ...]:
+    """Of how many classes the tasks are that a run answers: its ``ways``, or where it has none, its ``way`` alone."""
+    return tuple(values.get("ways") or (values["way"],))
+
+
 def same(a: Any, b: Any) -> bool:
     """Whether two values of a setting are one: 1 is 1.0, but true is not 1."""
     if isinstance(a, bool) or isinstance(b, bool) or a is None or b is None:

@@ -53,6 +53,8 @@ class MethodCard:
     outside_data: bool = False
     """Whether anything in it was trained on images from outside the dataset."""
     cite: str = ""
+    side: tuple[str, ...] | None = None
+    """What else it used, in words of :data:`bench.basics.side.SIDE`; None in a record from before that was declared."""
 
 
 @dataclass(frozen=True, slots=True)

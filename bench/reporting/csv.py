@@ -7,12 +7,13 @@ from typing import Any
 import pandas as pd
 
 from bench.leaderboard.loading import Frames
+from bench.leaderboard.score_table import Shape
 from bench.leaderboard.table import Leaderboard, Row, Score, Table
 from bench.reporting.foreign import visible
 
 SCORE_FIELDS = (
     *("table", "dataset", "dataset_hash", "split", "way", "shot", "query", "manifest", "tasks"),
-    *("method", "title", "variant", "group", "budget", "supervised", "transductive", "outside_data", "cite"),
+    *("method", "title", "variant", "group", "budget", "supervised", "transductive", "outside_data", "side", "cite"),
     *(
         "train_seconds",
         "peak_memory_mib",
@@ -34,12 +35,12 @@ RUN_FIELDS = ("dataset", "method", "budget", "variant", "seed", "status", "reaso
 
 
 def scores(leaderboard: Leaderboard) -> str:
-    """One line per table, row and shot."""
+    """One line per table, row, way and shot."""
     lines = [
-        _line(table, row, shot, score)
+        _line(table, row, shape, score)
         for table in leaderboard.tables
         for row in table.rows
-        for shot, score in row.scores.items()
+        for shape, score in row.scores.items()
     ]
     return from_frame(pd.DataFrame(lines, columns=list(SCORE_FIELDS)))
 
@@ -73,16 +74,16 @@ def _cell(value: Any) -> Any:
     return f"'{shown}" if shown.lstrip()[:1] in _FORMULAS or shown.startswith(("\t", "\n")) else shown
 
 
-def _line(table: Table, row: Row, shot: int, score: Score) -> dict[str, Any]:
-    one, found, behind = table.manifests[shot], score.estimate, score.behind
+def _line(table: Table, row: Row, shape: Shape, score: Score) -> dict[str, Any]:
+    one, found, behind = table.manifests[shape], score.estimate, score.behind
     first = score.published[0] if score.published else None  # matches.csv has a paper's main table first
     return {
         "table": table.slug,
         "dataset": table.dataset,
         "dataset_hash": table.dataset_hash,
         "split": table.split,
-        "way": table.way,
-        "shot": shot,
+        "way": shape.way,
+        "shot": shape.shot,
         "query": table.query,
         "manifest": one.manifest,
         "tasks": one.tasks,
@@ -94,6 +95,7 @@ def _line(table: Table, row: Row, shot: int, score: Score) -> dict[str, Any]:
         "supervised": row.supervised,
         "transductive": row.transductive,
         "outside_data": row.outside_data,
+        "side": " ".join(row.side) or None,
         "cite": row.cite,
         "train_seconds": row.train_seconds,
         "peak_memory_mib": row.peak_memory_mib,
@@ -109,8 +111,8 @@ def _line(table: Table, row: Row, shot: int, score: Score) -> dict[str, Any]:
         "p": None if behind is None else behind.p,
         "p_holm": score.p_holm,
         "covers_seeds": None if behind is None else behind.covers_seeds,
-        "published_table": None if first is None else f"{first.source}, {first.table}",
+        "published_table": None if first is None else first.provenance,
         "published_accuracy": None if first is None else first.accuracy,
         "published_ci95": None if first is None else first.ci95,
-        "published_elsewhere": "; ".join(f"{p.table}: {p.accuracy:.4f}" for p in score.published[1:]) or None,
+        "published_elsewhere": "; ".join(f"{p.label}: {p.accuracy:.4f}" for p in score.published[1:]) or None,
     }

@@ -66,14 +66,14 @@ def draw(leaderboard: Leaderboard, curves: Curves) -> dict[str, bytes]:
 
 
 def intervals(table: Table) -> bytes:
-    """A panel a shot: mean, interval over tasks (thick), over tasks and seeds (thin), every seed (rings)."""
+    """A panel a column: mean, interval over tasks (thick), over tasks and seeds (thin), every seed (rings)."""
     rows = table.rows[::-1]
     labels = _labels(table, rows)
     colours = dict(zip(GROUPS, sns.color_palette("colorblind", len(GROUPS)).as_hex()))
     bottom = 0.85 if len(table.budgets) == 1 else 1.05
-    figure, axes = _panels(len(table.shots), 0.25 * len(rows) + 0.2, left=_inches(labels) + 0.2, bottom=bottom)
-    for axis, shot in zip(axes, table.shots):
-        shown = [(y, row, row.scores[shot].estimate) for y, row in enumerate(rows) if shot in row.scores]
+    figure, axes = _panels(len(table.columns), 0.25 * len(rows) + 0.2, left=_inches(labels) + 0.2, bottom=bottom)
+    for axis, (shape, title) in zip(axes, table.columns.items()):
+        shown = [(y, row, row.scores[shape].estimate) for y, row in enumerate(rows) if shape in row.scores]
         for y, row, found in shown:
             mean, colour = 100 * found.mean, colours.get(row.group, "black")
             for half, width, alpha in ((found.total_ci95, 1.1, 1.0), (found.task_ci95, 4.5, 0.45)):
@@ -89,7 +89,7 @@ def intervals(table: Table) -> bytes:
             color=[colours.get(row.group, "black") for _, row, _ in shown],
             zorder=3,
         )
-        axis.set_title(f"{shot}-shot", loc="left")
+        axis.set_title(title, loc="left")
         axis.set_xlabel("accuracy, %")
         axis.set_ylim(-0.7, len(rows) - 0.3)
         axis.set_yticks(range(len(rows)), labels if axis is axes[0] else [""] * len(rows))

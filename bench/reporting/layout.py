@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.basics.side import SIDE, legend
 from bench.leaderboard.columns import DASH, NOT_RUN, ROW_COLUMNS, SCORE_COLUMNS
 from bench.leaderboard.table import GROUPS, Leaderboard, Row, Table
 
@@ -24,9 +25,10 @@ HOW_TO_READ = (
     "trained: a machine that was slower or had other work makes it longer.",
     "· stands for tasks that a row did not answer, – for a number that there is not: none is published, or one seed "
     "has no spread.",
-    "Unsupervised methods, floors and ceilings are ranked apart, and so are different training budgets. A "
-    "transductive method may use the other queries of its task. Published numbers come from other tasks "
-    "and other trainings.",
+    "Unsupervised methods, floors and ceilings are ranked apart, and so are different training budgets. Published "
+    "numbers come from other tasks and other trainings.",
+    "Side information is what a row used beside unlabelled images of the dataset, as its method, every component of it "
+    "and its learner declare it: " + "; ".join(f"{word} ({one.meaning})" for word, one in SIDE.items()) + ".",
 )
 
 
@@ -48,7 +50,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A table: titles of the row's own columns, then of each shot's."""
+    """A table: titles of the row's own columns, then of each shot's, or of each way's and shot's."""
 
     row_titles: tuple[str, ...]
     shots: tuple[str, ...]
@@ -84,8 +86,8 @@ def grid(table: Table, compact: bool = False) -> Grid:
 
     def cells(row: Row) -> tuple[Cell, ...]:
         found = [Cell(column.text(row)) for column in row_columns]
-        for shot in table.shots:
-            score = row.scores.get(shot)
+        for shape in table.columns:
+            score = row.scores.get(shape)
             if score is None:
                 found += [Cell(NOT_RUN), *(Cell("") for _ in score_columns[1:])]
             else:
@@ -97,7 +99,7 @@ def grid(table: Table, compact: bool = False) -> Grid:
         blocks.setdefault((row.group, row.budget), []).append(cells(row))
     return Grid(
         row_titles=tuple(column.title for column in row_columns),
-        shots=tuple(f"{shot}-shot" for shot in table.shots),
+        shots=tuple(table.columns.values()),
         shot_titles=tuple(column.title for column in score_columns),
         sections=tuple(
             Section(GROUPS.get(group, group) + (f", budget {budget}" if several else ""), tuple(rows))
@@ -109,8 +111,8 @@ def grid(table: Table, compact: bool = False) -> Grid:
 def evaluated(table: Table) -> list[tuple[str, str]]:
     """(what, value): everything that says on which data the numbers of a table were made."""
     facts = [("dataset", f"{table.dataset}, SHA-256 {table.dataset_hash or 'unknown'}")]
-    for shot, one in table.manifests.items():
-        facts.append((f"{shot}-shot tasks", f"{one.tasks} tasks, manifest SHA-256 {one.manifest}"))
+    for shape, one in table.manifests.items():
+        facts.append((f"{table.columns[shape]} tasks", f"{one.tasks} tasks, manifest SHA-256 {one.manifest}"))
     facts.append(("training seeds", _numbers(table.seeds)))
     facts.append(("training budgets", ", ".join(table.budgets)))
     return facts
@@ -131,20 +133,43 @@ def notes(table: Table) -> list[str]:
         )
     uneven = [row.label for row in table.rows if len({score.seeds for score in row.scores.values()}) > 1]
     if uneven:
-        found.append(f"Not every seed answered every shot: {', '.join(uneven)}.")
+        every = "way and shot" if len(table.ways) > 1 else "shot"
+        found.append(f"Not every seed answered every {every}: {', '.join(uneven)}.")
+    found += _gaps(table)
     if any(row.variant for row in table.rows):
         found.append("Runs of one name that were trained with different settings are separate rows; brackets say how.")
     if any(row.outside_data for row in table.rows):
         names = ", ".join(row.label for row in table.rows if row.outside_data)
         found.append(f"Trained in part on images from outside the dataset: {names}.")
+    found += [f"Side information, {word}: {meaning}." for word, meaning in side_information(table)]
+    printed = [one for row in table.rows for score in row.scores.values() for one in score.published]
+    found += dict.fromkeys(f"Published, {one.provenance}: {one.caveat}." for one in printed if one.caveat)
     if any(one.tasks == 1 for one in table.manifests.values()):
         found.append("A single task has no spread: there is no interval and no test where only one was answered.")
     return [*found, *table.left_out]
 
 
+def _gaps(table: Table) -> list[str]:
+    """A sentence for each way that some rows did not answer, and for each reason."""
+    rows: dict[tuple[int, str], list[str]] = {}
+    for row in table.rows:
+        for way, why in row.gaps.items():
+            rows.setdefault((way, why), []).append(row.label)
+    return [f"No {way}-way tasks for {', '.join(names)}: {why}." for (way, why), names in sorted(rows.items())]
+
+
+def side_information(table: Table) -> list[tuple[str, str]]:
+    """(word, what it says) of the side information that rows of a table used."""
+    return legend(word for row in table.rows for word in row.side)
+
+
 def accounted(leaderboard: Leaderboard) -> str:
-    """One sentence on runs that are in no table: what is not in one is unfinished, with a reason, or damaged."""
+    """On runs that are in no table: what is not in one is unfinished, with a reason, damaged, or was not wanted."""
     rest, damaged = len(leaderboard.unfinished), len(leaderboard.problems)
+    if leaderboard.excluded:
+        runs, files = _count(rest, "other run"), _count(damaged, "damaged file")
+        told = f"In no table for other reasons: {runs}, and {files}." if rest or damaged else ""
+        return " ".join(part for part in (*leaderboard.excluded, told) if part)
     if not rest and not damaged:
         return "Every run below the folder is finished and in a table."
     runs, files = _count(rest, "run"), _count(damaged, "damaged file")

@@ -9,7 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from bench.leaderboard.columns import DASH, NOT_RUN, interval, percent, points
+from bench.basics.side import legend
+from bench.basics.side import marks as marks_of
+from bench.leaderboard.columns import DASH, NOT_RUN, duration, interval, percent, points
 from bench.leaderboard.paper_tables import FilledLayout, PaperCell, PaperTable, row_headings
 from bench.planning.paper_layout import Measure
 from bench.reporting import latex, markdown
@@ -22,6 +24,8 @@ HOW_TO_READ = (
     "draw of tasks only, not the luck of a training run.",
     "With two training seeds or more: the 95 % interval over tasks and seeds, and the standard deviation of the seeds' "
     "means with their number. With one, the spread between runs is unknown.",
+    "A letter in brackets is side information, what a run used beside unlabelled images of the dataset; its meaning "
+    "stands below the table.",
     f"{DASH} stands for a run that did not finish (the number says why, below the table), {NOT_RUN} for one that was "
     "not made. Published numbers come from other tasks and other trainings.",
 )
@@ -49,6 +53,8 @@ def parts(table: PaperTable, marks: Mapping[str, int]) -> list[Part]:
         Part("published", _published, published=True, lead="published "),
         Part("ours − published", _difference, published=True),
     ]
+    if table.layout.cost:
+        found.append(Part("training", _training, lead="trained in "))
     for number, measure in enumerate(table.layout.measures):
         found.append(Part(measure.title, _measured(number, measure), lead=f"{measure.title} "))
         if measure.published:
@@ -89,10 +95,13 @@ def to_latex(filled: FilledLayout) -> str:
 
 def to_csv(filled: FilledLayout) -> str:
     """One line per cell with ten digits: fractions, not percent. Cells in no table have table 0."""
+    cost = filled.layout.cost
     lines = [
-        _line(cell, table.number, table.training, table.comparable) for table in filled.tables for cell in table.cells
+        _line(cell, table.number, table.training, table.comparable, cost)
+        for table in filled.tables
+        for cell in table.cells
     ]
-    lines += [_line(cell, 0, training, cell.printed is not None) for cell, training in filled.singles]
+    lines += [_line(cell, 0, training, cell.printed is not None, cost) for cell, training in filled.singles]
     measures = filled.layout.measures
     for line, cell in zip(lines, [*(c for t in filled.tables for c in t.cells), *(c for c, _ in filled.singles)]):
         for measure, ours in zip(measures, cell.measures):
@@ -103,7 +112,7 @@ def to_csv(filled: FilledLayout) -> str:
     return from_frame(frame)
 
 
-def _line(cell: PaperCell, table: int, training: Sequence[str], comparable: bool) -> dict[str, Any]:
+def _line(cell: PaperCell, table: int, training: Sequence[str], comparable: bool, cost: bool) -> dict[str, Any]:
     answer = cell.answer
     found = None if answer is None else answer.estimate
     number = cell.printed if comparable else None
@@ -113,6 +122,7 @@ def _line(cell: PaperCell, table: int, training: Sequence[str], comparable: bool
         "group": cell.cell.row.group,
         "row": cell.cell.row.title,
         "column": cell.cell.column.title,
+        **({} if cell.cell.way is None else {"way": cell.cell.way}),
         "shot": cell.cell.shot,
         "state": cell.state,
         "reason": "; ".join(cell.reasons),
@@ -126,8 +136,11 @@ def _line(cell: PaperCell, table: int, training: Sequence[str], comparable: bool
         "task_ci95": None if found is None else found.task_ci95,
         "seed_sd": None if found is None else found.seed_sd,
         "total_ci95": None if found is None else found.total_ci95,
+        "side": " ".join(cell.side) or None,
+        **({"train_seconds": cell.seconds} if cost else {}),
         "published_accuracy": None if number is None else number.accuracy,
         "published_ci95": None if number is None else number.ci95,
+        "published_source": None if number is None else number.provenance,
         "difference": without_noise(cell.difference) if comparable else None,
     }
 
@@ -136,6 +149,7 @@ def _view(table: PaperTable, figure: str | None) -> dict[str, Any]:
     reasons = list(dict.fromkeys(reason for cell in table.cells for reason in cell.reasons))
     marks = {reason: number + 1 for number, reason in enumerate(reasons)}
     said = parts(table, marks)
+    side = [(marks_of([word]), f"{word}: {meaning}") for word, meaning in legend(_side(table))]
     columns = [column.title for column in table.layout.columns]
     return {
         "training": "; ".join(table.training),
@@ -148,7 +162,7 @@ def _view(table: PaperTable, figure: str | None) -> dict[str, Any]:
             (heading, [(line.title, [[_cell(part, cell) for part in said] for cell in row]) for line, row in rows])
             for heading, rows in row_headings(table)
         ],
-        "reasons": [(number, reason) for reason, number in marks.items()],
+        "reasons": [*((str(number), reason) for reason, number in marks.items()), *side],
         "notes": _notes(table),
         "facts": _facts(table),
         "figure": figure,
@@ -168,12 +182,32 @@ def _notes(table: PaperTable) -> list[str]:
     if single:
         found.append(f"Cells with one training seed: {single} of {len(done)}.")
     counts = [sum(cell.state == state for cell in table.cells) for state in ("done", "failed", "not run")]
-    found.append(f"{sum(counts)} cells: {counts[0]} done, {counts[1]} not finished, {counts[2]} not run.")
+    not_asked = sum(cell.state == "not asked" for cell in table.cells)
+    told = f", {not_asked} not asked" if not_asked else ""
+    found.append(
+        f"{len(list(table.cells))} cells: {counts[0]} done, {counts[1]} not finished, {counts[2]} not run{told}."
+    )
     if sum(len(rows) for _, rows in row_headings(table)) < len(table.rows):
         found.append("Rows of which nothing was run are left out here; the first table has all.")
     if any(answer.tasks is not None and answer.tasks.tasks == 1 for answer in done):
         found.append("A single task has no spread, so there is no interval where only one was answered.")
-    return [*found, *dict.fromkeys(sentence for cell in table.cells for sentence in cell.left_out)]
+    return [
+        *found,
+        *_lengths(table),
+        *_sources(table),
+        *dict.fromkeys(sentence for cell in table.cells for sentence in cell.left_out),
+    ]
+
+
+def _sources(table: PaperTable) -> list[str]:
+    """Where the published numbers of other papers than the table's own come from, and what they are worth."""
+    rows: dict[str, list[str]] = {}
+    shown = [cell for _, lines in row_headings(table) for _, row in lines for cell in row] if table.comparable else []
+    for cell in shown:
+        if cell.printed is not None and cell.printed.caveat:
+            titles = rows.setdefault(f"{cell.printed.provenance}: {cell.printed.caveat}", [])
+            titles += [title] if (title := cell.cell.row.title) not in titles else []
+    return [f"Published, {', '.join(titles)}: {told}." for told, titles in rows.items()]
 
 
 def _facts(table: PaperTable) -> list[tuple[str, str]]:
@@ -200,12 +234,30 @@ def _ours(cell: PaperCell, marks: Mapping[str, int]) -> str:
     if cell.answer is None:
         return NOT_RUN
     found = cell.answer.estimate
-    return (DASH if found is None else f"{percent(found.mean)} {interval(found.task_ci95)}") + told
+    used = "" if found is None else "".join(f" [{marks_of([word])}]" for word in cell.side)
+    return (DASH if found is None else f"{percent(found.mean)} {interval(found.task_ci95)}") + used + told
+
+
+def _side(table: PaperTable) -> list[str]:
+    return [word for cell in table.cells if cell.state == "done" for word in cell.side]
 
 
 def _total(cell: PaperCell) -> str:
     found = cell.answer.estimate if cell.answer is not None else None
     return "" if found is None or found.total_ci95 is None else interval(found.total_ci95)
+
+
+def _training(cell: PaperCell) -> str:
+    return "" if cell.state != "done" or cell.seconds is None else duration(cell.seconds)
+
+
+def _lengths(table: PaperTable) -> list[str]:
+    """Which rows were trained with which budget, where a table has several."""
+    rows: dict[str, dict[str, None]] = {}
+    for cell in table.cells:
+        if cell.answer is not None and cell.state == "done":
+            rows.setdefault(cell.answer.budget, {})[cell.cell.row.title] = None
+    return [f"Budget {budget}: {'; '.join(titles)}." for budget, titles in rows.items()] if table.layout.cost else []
 
 
 def _seeds(cell: PaperCell) -> str:
@@ -217,7 +269,7 @@ def _published(cell: PaperCell) -> str:
     if cell.printed is None:
         return DASH if cell.facts else ""  # the paper prints a dash
     printed = "" if cell.printed.ci95 is None else f" {interval(cell.printed.ci95)}"
-    return f"{percent(cell.printed.accuracy)}{printed}"
+    return f"{percent(cell.printed.accuracy)}{printed}{' (quoted)' if cell.printed.quoted_by else ''}"
 
 
 def _difference(cell: PaperCell) -> str:

@@ -40,6 +40,7 @@ def view(leaderboard: Leaderboard, compact: bool = False, commands: Sequence[Seq
                 "grid": layout.grid(table, compact),
                 "evaluated": layout.evaluated(table),
                 "notes": layout.notes(table),
+                "side": layout.side_information(table),
                 "commands": commands[number] if number < len(commands) else (),
             }
             for number, table in enumerate(leaderboard.tables)

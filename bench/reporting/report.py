@@ -14,6 +14,7 @@ from bench.leaderboard import loading
 from bench.leaderboard.loading import Frames
 from bench.leaderboard.paper_tables import FilledLayout, fill
 from bench.leaderboard.reproduction import commands
+from bench.leaderboard.selection import Wanted, without
 from bench.leaderboard.table import Leaderboard, build
 from bench.looking.inspection.example import Example
 from bench.looking.inspection.records import Inspection
@@ -35,6 +36,7 @@ def write_report(
     experiment: str | None = None,
     records: bool = False,
     warn: Callable[[Sequence[str]], None] = lambda _: None,
+    side: Wanted | None = None,
 ) -> list[Path]:
     """Write the leaderboard of all runs below ``outs`` to the folder ``reports``; returns the files.
 
@@ -43,14 +45,15 @@ def write_report(
     experiment of which there are runs, under its name and in the layout of its paper. ``experiment``: only that
     one, on whatever dataset it was run. ``records``: also write ``records/`` (see
     :mod:`bench.reporting.report_records`), and make the report from these records and nothing else. ``warn`` is told
-    what was damaged, which the report says too.
+    what was damaged, which the report says too. ``side``: only rows with such side information; the others are
+    named, and their records are kept all the same.
     Raises BenchError for an unknown format, where no run is finished, and where the folder cannot be written to.
     """
     _check(formats)
     if records:
         with kept(outs, reports / "records", experiment) as folder:
-            return [*_write_report(folder, reports, formats, experiment, warn), reports / "records"]
-    return _write_report(outs, reports, formats, experiment, warn)
+            return [*_write_report(folder, reports, formats, experiment, warn, side), reports / "records"]
+    return _write_report(outs, reports, formats, experiment, warn, side)
 
 
 def _write_report(
@@ -59,8 +62,10 @@ def _write_report(
     formats: Collection[str],
     experiment: str | None,
     warn: Callable[[Sequence[str]], None],
+    side: Wanted | None,
 ) -> list[Path]:
     frames = loading.load(outs)
+    frames, excluded = (frames, ()) if side is None else without(frames, side)
     told = [one for out in ([outs] if isinstance(outs, Path) else outs) for one in damaged(out)]
     frames = replace(frames, problems=tuple(dict.fromkeys((*told, *frames.problems))))
     if experiment is not None:
@@ -72,9 +77,11 @@ def _write_report(
         if filled is None:
             raise BenchError(f"no run of experiment {name!r} among these; make some with bench run --experiment {name}")
         warn(frames.problems)
-        return write_paper_tables(replace(filled, problems=frames.problems + filled.problems), reports, formats)
+        return write_paper_tables(
+            replace(filled, problems=excluded + frames.problems + filled.problems), reports, formats
+        )
     inspected, problems = inspections.load(outs)
-    leaderboard = build(frames)
+    leaderboard = replace(build(frames), excluded=excluded)
     examples: Mapping[str, Example] = {}
     if {"html", "png"} & set(formats):
         from bench.reporting import task_figures
@@ -87,7 +94,7 @@ def _write_report(
     for one in paper_layouts():
         filled = fill(one, frames)
         if filled is not None:
-            written += write_paper_tables(filled, reports, formats)
+            written += write_paper_tables(replace(filled, problems=excluded + filled.problems), reports, formats)
     return written
 
 

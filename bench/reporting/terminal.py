@@ -35,6 +35,8 @@ def to_terminal(leaderboard: Leaderboard) -> Rich:
         titles = ("dataset", "method", "budget", "seed", "status", "reason")
         rows = [[text(str(getattr(run, title))) for title in titles] for run in leaderboard.unfinished]
         page.add_row(Grid("In no table", titles, [("", rows)]))
+    for sentence in leaderboard.excluded:
+        page.add_row(text(sentence, "dim"))
     for problem in leaderboard.problems:
         page.add_row(text(problem, "yellow"))
     return page
@@ -78,6 +80,7 @@ def gate_table(rows: Sequence[GateRow]) -> Grid:
         "dataset": [row.dataset for row in rows],
         "method": [row.method.replace(",", ", ") for row in rows],  # lines break between settings, not within
         "budget": [row.budget for row in rows],
+        "way": [DASH if row.way is None else str(row.way) for row in rows],
         "shot": [DASH if row.shot is None else str(row.shot) for row in rows],
         "measure": [row.measure for row in rows],
         "baseline %": [DASH if row.baseline is None else percent(row.baseline) for row in rows],
@@ -87,6 +90,8 @@ def gate_table(rows: Sequence[GateRow]) -> Grid:
         "reason": [row.reason for row in rows],
     }
     title = "Regression gate, accuracy points"
+    if len(set(columns["way"]) - {DASH}) < 2:
+        del columns["way"]
     for name in ("dataset", "budget", "reason"):
         if len(set(columns[name])) == 1:
             title += f"; {name} {columns[name][0]}" if columns[name][0] else ""

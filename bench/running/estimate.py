@@ -19,6 +19,7 @@ from bench.contracts import TaskSpec
 from bench.planning.alike import Shape
 from bench.planning.durations import Duration, History, Made
 from bench.planning.plan import PlannedRun
+from bench.planning.values import ways_of
 from bench.records.record import RunRecord, read_record, run_folders
 from bench.running.environment import environment, resolve_device
 
@@ -49,6 +50,7 @@ def learn(history: History, record: RunRecord, folder: Path, artifacts: Path, me
 
 def duration(run: PlannedRun, specs: Mapping[str, TaskSpec], history: History) -> Duration:
     """Of what is still to do of a run. specs: SHA-256 of a task list -> what its tasks are like."""
+    specs = {sha: spec for sha, spec in specs.items() if spec.way in ways_of(run.values)}
     state = run.status(list(specs))
     if state in ("cached", "damaged"):
         return Duration()

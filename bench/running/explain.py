@@ -18,11 +18,13 @@ from bench.datasets.prepare import default_cache
 from bench.datasets.source import Dataset
 from bench.planning import components
 from bench.planning.plan import PlannedRun, Request, planned_runs
+from bench.planning.values import ways_of
 from bench.running.estimate import duration, history_of
 from bench.running.expected import Expected
-from bench.running.inputs import open_dataset
+from bench.running.inputs import draw_manifests, open_dataset
 from bench.running.measuring import Measuring
 from bench.running.session import checked, order, threads_of
+from bench.running.ways import answered, unanswered
 from bench.tasks.manifest import draw
 
 
@@ -36,18 +38,11 @@ def explain(request: Request, settings: bool = False, workers: int = 1, measure:
     first = configs[0].values
     with Reporter() as reporter:
         dataset = open_dataset(first, default_cache(), reporter)
-    manifests = [
-        draw(
-            dataset,
-            first["split"],
-            TaskSpec(first["way"], shot, first["query"]),
-            first["budget"]["evaluation_tasks"],
-            first["evaluation_seed"],
-        )
-        for shot in first["shots"]
-    ]
+    manifests = draw_manifests(dataset, first, first["shots"], answered(configs))
     runs = planned_runs(configs, dataset.content_hash, request.seeds, request.out)
-    states = {run.folder: run.status([one.sha256 for one in manifests]) for run in runs}
+    states = {
+        run.folder: run.status([one.sha256 for one in manifests if one.spec.way in ways_of(run.values)]) for run in runs
+    }
     specs = {one.sha256: one.spec for one in manifests}
     history = history_of(request.out, dataset.content_hash, request.device, threads_of(workers))
     if measure:
@@ -63,6 +58,7 @@ def explain(request: Request, settings: bool = False, workers: int = 1, measure:
         cells = (run.name, str(run.seed), run.budget, labels, states[run.folder], minutes, str(run.folder))
         table.add_row(*map(Text, cells))  # names may look like markup
     yield table
+    yield from unanswered(configs)
     yield from _precisions(runs)
     yield from _not_validated(dataset, runs)
     shared: dict[tuple[str, int], list[str]] = defaultdict(list)

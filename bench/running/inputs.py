@@ -15,23 +15,22 @@ from bench.datasets.prepare import load as load_dataset
 from bench.datasets.source import Dataset
 from bench.planning import components
 from bench.planning.plan import PlannedRun
+from bench.planning.values import ways_of
 from bench.tasks import manifest as manifests
 from bench.tasks.manifest import Manifest
 
 
 def seal_manifests(
-    dataset: Dataset, values: Mapping[str, Any], shots: Sequence[int], out: Path
+    dataset: Dataset, values: Mapping[str, Any], shots: Sequence[int], out: Path, ways: Sequence[int] = ()
 ) -> dict[Path, Manifest]:
-    """The evaluation tasks of a request, one manifest a shot: drawn, and kept as files below ``out``.
+    """The evaluation tasks of a request, one manifest for every way and shot: drawn, and kept as files below ``out``.
 
-    A file that is there already must hold exactly the tasks that would be drawn now.
+    ways: by default those of ``values``. A file that is there already must hold exactly the tasks that would be drawn
+    now. BenchError, and no file, where the dataset has not enough for some of them.
     """
     found = {}
-    for shot in shots:
-        spec = TaskSpec(values["way"], shot, values["query"])
-        drawn = manifests.draw(
-            dataset, values["split"], spec, values["budget"]["evaluation_tasks"], values["evaluation_seed"]
-        )
+    for drawn in draw_manifests(dataset, values, shots, ways or ways_of(values)):
+        spec = drawn.spec
         name = f"{dataset.name}-{drawn.split}-{spec.way}way-{spec.shot}shot-{drawn.sha256[:12]}.parquet"
         path = out / "manifests" / name
         if path.exists():
@@ -41,6 +40,15 @@ def seal_manifests(
             drawn.save(path)
         found[path] = drawn
     return found
+
+
+def draw_manifests(
+    dataset: Dataset, values: Mapping[str, Any], shots: Sequence[int], ways: Sequence[int]
+) -> list[Manifest]:
+    """The same without files, the shots of the smallest way first."""
+    tasks, seed = values["budget"]["evaluation_tasks"], values["evaluation_seed"]
+    specs = [TaskSpec(way, shot, values["query"]) for way in ways for shot in shots]
+    return [manifests.draw(dataset, values["split"], spec, tasks, seed) for spec in specs]
 
 
 def open_dataset(values: Mapping[str, Any], cache: Path, progress: ProgressCallback | None = None) -> Dataset:

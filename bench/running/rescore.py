@@ -23,6 +23,7 @@ from bench.running.environment import resolve_device
 from bench.running.evaluate import evaluate
 from bench.running.inputs import open_dataset
 from bench.running.precision import check_precision_of, computing_in
+from bench.running.ways import for_other_ways
 from bench.tasks.manifest import draw
 from bench.training.artifacts import Artifact, ArtifactStore
 from bench.training.checkpoint import Checkpoint
@@ -59,18 +60,20 @@ def rescore(folder: Path, record: RunRecord, cache: Path, artifacts: Path, progr
     with tempfile.TemporaryDirectory() as copies, computing_in(record.precision):
         for path in folder.glob("weights*.safetensors"):  # nothing of the run itself can be changed
             shutil.copy2(path, copies)
-        learner = _learner(record, values, dataset, Path(copies), artifacts, device)
+        learners = _learners(record, values, dataset, Path(copies), artifacts, device)
         table = read_scores(folder, record)
         return [
             said
             for one in record.evaluations
-            if (said := _compared(record, one.manifest, table.to_pandas(), dataset, learner, device, progress))
+            if (said := _compared(record, one.manifest, table.to_pandas(), dataset, learners, device, progress))
         ]
 
 
-def _learner(
+def _learners(
     record: RunRecord, values: Mapping[str, Any], dataset: Dataset, copies: Path, artifacts: Path, device: torch.device
-) -> Learner:
+) -> Callable[[int], Learner]:
+    """Who answers tasks of so many classes."""
+
     def refuse(stage: str, *_: object) -> None:
         raise BenchError(f"its weights are not kept: it would have to train again ({stage})")
 
@@ -86,7 +89,10 @@ def _learner(
     split = dataset.splits["train"]
     images = split.labelled(device) if record.method.supervised else split.unlabelled(device)
     method: Method = components.build(values["method"], values)
-    return method.fit(images, TaskSpec(**values["train"]), context)
+    learner = method.fit(images, TaskSpec(**values["train"]), context)
+    ways = sorted({one.way for one in record.evaluations})
+    others = for_other_ways(method, images, {**values, "ways": ways}, context)
+    return lambda way: others.get(way, learner)
 
 
 def _compared(
@@ -94,7 +100,7 @@ def _compared(
     sha256: str,
     scores: Any,
     dataset: Dataset,
-    learner: Learner,
+    learners: Callable[[int], Learner],
     device: torch.device,
     progress: ProgressCallback,
 ) -> str | None:
@@ -103,6 +109,7 @@ def _compared(
     tasks = draw(dataset, one.split, spec, one.tasks, seed)
     if tasks.sha256 != sha256:
         raise BenchError(f"the tasks drawn here are not those of manifest {sha256[:12]}")
+    learner = learners(one.way)
     correct, _ = evaluate(learner, dataset.splits[one.split].labelled(device), tasks, device, progress=progress)
     kept = scores[scores["manifest"] == sha256].sort_values("task")["correct"].to_numpy()
     apart = np.abs(correct - kept)

@@ -28,8 +28,9 @@ from bench.contracts import Budget, Context, Learner, Method, Monitor, ProgressC
 from bench.datasets.images import LabelledImages, UnlabelledImages
 from bench.datasets.source import Dataset
 from bench.learners.embeddings import Pool
-from bench.planning import components
+from bench.planning import components, side
 from bench.planning.plan import PlannedRun
+from bench.planning.values import ways_of
 from bench.records.arrays import CURVE, write_curve, write_images
 from bench.records.record import Evaluation, MethodCard, RunRecord, Status, write_record
 from bench.records.scores import read_scores, scores_digest
@@ -42,6 +43,7 @@ from bench.running.evaluate import accuracy_and_interval, evaluate, validation_m
 from bench.running.inputs import open_dataset, training_images
 from bench.running.job import Job, append_log
 from bench.running.precision import check_precision_of, computing_in
+from bench.running.ways import for_other_ways
 from bench.tasks import manifest as manifests
 from bench.tasks.left_out import left_out, uneven_shots
 from bench.training.artifacts import ArtifactStore
@@ -182,13 +184,14 @@ class _Execution:
         began = time.monotonic()
         with contained():
             learner = method.fit(images, TaskSpec(**values["train"]), context)
+            others = for_other_ways(method, images, values, context)
         self.transductive = learner.transductive
         self._note_training(context, max(0.0, time.monotonic() - began - self.store.seconds))
         self._keep_samples(method, images, context)
         del images
         dataset = open_dataset(values, self.job.cache, self.progress)
         for path in paths:
-            self._answer(learner, dataset, path)
+            self._answer(learner, others, dataset, path)
 
     def _note_images(self, dataset: Dataset) -> None:
         """What a reader of the numbers must know of the images: warnings, and what no task is made of."""
@@ -223,7 +226,7 @@ class _Execution:
             return None  # too few meta-validation classes for such a task: there is no curve then
         return validation_monitor(split.labelled(self.device), tasks, self.device)
 
-    def _answer(self, learner: Learner, dataset: Dataset, path: Path) -> None:
+    def _answer(self, learner: Learner, others: Mapping[int, Learner], dataset: Dataset, path: Path) -> None:
         tasks = manifests.load(path)
         tasks.verify(dataset)
         # An evaluation can take minutes: what is answered is kept at once, in case the next manifest is interrupted.
@@ -236,10 +239,12 @@ class _Execution:
             images = dataset.splits[tasks.split].labelled(self.device)
             self.pool = self.pool or Pool(self.device)
             facts: dict[str, Any] = {}
-            asked = learner, images, tasks, self.device
+            asked = others.get(tasks.spec.way, learner), images, tasks, self.device
             correct, total = evaluate(*asked, progress=self.progress, pool=self.pool, facts=facts)
             if facts:
-                self.notes.setdefault("evaluation", {})[f"{tasks.spec.shot}-shot"] = facts
+                several = len(ways_of(self.run.values)) > 1
+                name = f"{f'{tasks.spec.way}-way ' if several else ''}{tasks.spec.shot}-shot"
+                self.notes.setdefault("evaluation", {})[name] = facts
             seconds = time.monotonic() - began
             answers = {"correct": torch.from_numpy(correct), "total": torch.from_numpy(total)}
             save_tensors(kept, answers, {"seconds": seconds}, owner)
@@ -319,6 +324,7 @@ class _Execution:
 
     def _record(self, status: Status, reason: str | None) -> RunRecord:
         run, variant = self.run, self.run.variant
+        outside = variant.outside_data or components.outside_data(run.values)
         return RunRecord(
             key=run.key,
             status=status,
@@ -330,8 +336,9 @@ class _Execution:
                 group=variant.group,
                 supervised=variant.supervised,
                 transductive=self.transductive,
-                outside_data=variant.outside_data or components.outside_data(run.values),
+                outside_data=outside,
                 cite=variant.cite,
+                side=side.of_run(run.values, variant.group, outside, self.transductive, self.notes),
             ),
             dataset=run.dataset,
             dataset_hash=self.dataset_hash,

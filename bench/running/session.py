@@ -17,10 +17,11 @@ from bench.basics.errors import BenchError
 from bench.basics.keys import content_key
 from bench.basics.progress import Reporter, of_all_runs
 from bench.basics.signals import Stopped
-from bench.contracts import Budget, TaskSpec
+from bench.contracts import Budget
 from bench.planning import components
 from bench.planning.composing import RunConfig
 from bench.planning.plan import PlannedRun, Request, planned_runs, run_configs
+from bench.planning.values import ways_of
 from bench.records.record import RunRecord, Status
 from bench.running.containment import contained, has_outside_code
 from bench.running.environment import resolve_device
@@ -31,6 +32,7 @@ from bench.running.job import Job, append_log
 from bench.running.placement import Gpu, placement
 from bench.running.precision import check_precision_of
 from bench.running.run import execute_run, record_forced_end
+from bench.running.ways import answered, asked_what_it_can, noted, unanswered
 from bench.running.whole import Whole, follow
 
 
@@ -63,19 +65,22 @@ def prepare(request: Request, cache: Path, reporter: Reporter, workers: int = 1)
     dataset = open_dataset(first.values, cache, reporter)
     for warning in dataset.warnings:
         reporter.say(f"warning: {warning}")
-    sealed = seal_manifests(dataset, first.values, first.values["shots"], request.out)
+    sealed = seal_manifests(dataset, first.values, first.values["shots"], request.out, answered(configs))
     manifests = {path: manifest.sha256 for path, manifest in sealed.items()}
     runs = planned_runs(configs, dataset.content_hash, request.seeds, request.out)
+    for told in unanswered(configs):
+        reporter.say(told)
     threads = threads_of(workers)
     jobs = tuple(
         Job(
             run,
-            tuple(manifests),
+            tuple(path for path, manifest in sealed.items() if manifest.spec.way in ways_of(run.values)),
             cache,
             request.out / "artifacts",
             request.device,
             threads,
             request.time_limit,
+            noted(run),
         )
         for run in runs
     )
@@ -103,17 +108,12 @@ def _checked(request: Request) -> list[RunConfig]:
     configs = run_configs(request)
     if request.out.exists() and not request.out.is_dir():
         raise BenchError(f"--out {request.out} is a file; give a folder")
+    found = []
     for one in configs:
         method = components.build(one.values["method"], one.values)
         Budget(**one.values["budget"])
-        trained, asked = TaskSpec(**one.values["train"]).way, one.values["way"]
-        if trained < asked and getattr(getattr(method, "learner", None), "fixed_way", False):
-            fixed = any(text.startswith("train.way=") for text in one.variant.overrides)
-            mend = "choose another method" if fixed else f"give train.way={asked}"
-            raise BenchError(
-                f"{one.method_name} trains on {trained}-way tasks, so that it cannot answer way={asked}; {mend}"
-            )
-    return configs
+        found.append(asked_what_it_can(one, method))
+    return found
 
 
 def execute(session: Session, reporter: Reporter, workers: int = 1, per_gpu: int | None = None) -> list[Outcome]:
@@ -122,7 +122,6 @@ def execute(session: Session, reporter: Reporter, workers: int = 1, per_gpu: int
     Runs with code from outside the project always have a process of their own: what they change there changes no other.
     per_gpu: of several workers, how many at a time on one GPU; None is as many as its memory has room for.
     """
-    wanted = list(session.manifests.values())
     outcomes: dict[int, Outcome] = {}
     pending: dict[Future[RunRecord], int] = {}
     limit = session.jobs[0].time_limit if session.jobs else None
@@ -146,7 +145,7 @@ def execute(session: Session, reporter: Reporter, workers: int = 1, per_gpu: int
         try:
             for index in turns:
                 job = session.jobs[index]
-                state = job.run.status(wanted)
+                state = job.run.status([session.manifests[path] for path in job.manifests])
                 if state == "cached":
                     outcomes[index] = Outcome(job.run, "done", None, job.run.record(), cached=True)
                     reporter.say(f"{_label(session, index)}: there already")

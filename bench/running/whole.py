@@ -51,7 +51,8 @@ def follow(jobs: Sequence[Job], dataset_hash: str, order: Sequence[int], workers
     if not jobs:
         return Whole((), {}, History(dataset_hash, ""), ())
     first = jobs[0]
-    specs = {sealed.sha256: sealed.spec for sealed in map(manifests.load, first.manifests)}
+    paths = dict.fromkeys(path for job in jobs for path in job.manifests)
+    specs = {sealed.sha256: sealed.spec for sealed in map(manifests.load, paths)}
     history = history_of(first.artifacts.parent, dataset_hash, first.device, first.threads)
     return Whole([job.run for job in jobs], specs, history, order, workers)
 

@@ -17,7 +17,7 @@ def _covered(name: str, one: Variant) -> bool:
     if any(setting.endswith(".weights") for setting in one.own):
         maml = name.startswith(("lasium-ro-", "cactus-vgg19")) and name.endswith("-maml")
         return maml or name == "embedding-knn-vgg19"
-    slow = bool(one.own) or "deepcluster" in name.split("-")
+    slow = bool(one.own) or {"deepcluster", "simclr", "moco", "psco"} & set(name.split("-")[1:])
     return not slow or name.endswith("-maml") or name.startswith("embedding-knn")
 
 

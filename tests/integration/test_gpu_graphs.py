@@ -132,9 +132,13 @@ def test_a_sampler_that_cannot_be_captured_falls_back_with_one_line(tmp_path, mo
 
 
 def recipes():
+    from baselines.contrast.moco import MoCo
+    from baselines.contrast.psco import PsCo
+    from baselines.contrast.simclr import SimCLR
     from baselines.encoders.acai import ACAI
     from baselines.encoders.bigan import BiGAN
     from baselines.encoders.deepcluster import DeepCluster
+    from bench.views.crops import Crops
     from methods.generators.msgan import MSGAN
     from methods.generators.vae import VAE
 
@@ -144,10 +148,15 @@ def recipes():
         ACAI(depth=4),
         BiGAN(width=64),
         DeepCluster(maps=8, clusters=20, batch_size=100),
+        SimCLR(STRIDED, Crops(), batch=50, hidden=64),
+        MoCo(STRIDED, Crops(), batch=50, hidden=64, queue=120),
+        PsCo(STRIDED, Crops(), batch=50, hidden=64, queue=120),
     ]
 
 
-@pytest.mark.parametrize("which", range(5), ids=["vae", "msgan", "acai", "bigan", "deepcluster"])
+@pytest.mark.parametrize(
+    "which", range(8), ids=["vae", "msgan", "acai", "bigan", "deepcluster", "simclr", "moco", "psco"]
+)
 def test_captured_generators_and_encoders_train_as_step_by_step(tmp_path, monkeypatch, which):
     def fit(context):
         recipe = recipes()[which]

@@ -26,7 +26,14 @@ SMALL = (
     *("backbone.filters=4", "learner.eval_steps=2", "generator.channels=4", "generator.batch_size=200"),
     *("classifier.clusters=20", "classifier.restarts=1", "classifier.epochs=5", "classifier.units=16"),
     *("encoder.depth=2", "encoder.latent=2", "encoder.width=16", "encoder.batch_size=200", "method.clusters=20"),
-    *("encoder.maps=2", "encoder.clusters=20", "encoder.size=32", "encoder.channels=2"),
+    *(
+        "method.hidden=32",
+        "encoder.hidden=32",
+        "encoder.maps=2",
+        "encoder.clusters=20",
+        "encoder.size=32",
+        "encoder.channels=2",
+    ),
 )
 
 

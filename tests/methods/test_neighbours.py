@@ -87,6 +87,7 @@ def test_without_rounds_an_image_stays_a_class_of_its_own(tmp_path):
     made = context(tmp_path, 4)
     replace(SMALL, rounds=0).fit(images, SPEC, made)
     assert made.notes["neighbours"] == []
+    assert "labels of glyphs" in made.notes["settings"]
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,7 @@ def write_run(
     group: str = "unsupervised",
     dataset: str = "omniglot",
     budget: str = "quick",
+    ways: tuple[int, ...] = (5,),
     shots: tuple[int, ...] = (1, 5),
     tasks: int = 200,
     status: str = "done",
@@ -74,15 +75,16 @@ def write_run(
     rng = np.random.default_rng(int(manifest_hash(method, budget, seed)[:8], 16))
     evaluations, frames = [], []
     if status == "done":
-        for shot in shots:
-            manifest = (manifests or {}).get(shot) or manifest_hash(dataset, shot, tasks)
+        for way, shot in ((way, shot) for way in ways for shot in shots):
+            shape = (dataset, shot, tasks) if way == 5 else (dataset, way, shot, tasks)
+            manifest = (manifests or {}).get(shot) or manifest_hash(*shape)
             correct = (answers or {}).get(shot)
             if correct is None:
                 correct = correct_answers(level + 0.1 * (shot > 1), manifest, tasks, rng)
             accuracy = correct / QUERIES
             interval = float(1.96 * accuracy.std() / np.sqrt(len(correct)))
             evaluations.append(
-                Evaluation(manifest, "test", 5, shot, 15, len(correct), float(accuracy.mean()), interval, 1.5)
+                Evaluation(manifest, "test", way, shot, 15, len(correct), float(accuracy.mean()), interval, 1.5)
             )
             frames.append(
                 pd.DataFrame(
@@ -119,7 +121,7 @@ def write_run(
                 family=method.split("-")[0],
                 title=method.upper() if title is None else title,
                 group=group,
-                **{"supervised": group == "ceiling", "transductive": False, **card},
+                **{"supervised": group == "ceiling", "transductive": False, "side": (), **card},
             ),
             dataset=dataset,
             dataset_hash=manifest_hash(dataset),

@@ -40,9 +40,9 @@ def test_a_run_becomes_a_row(tmp_path):
     tasks = pd.read_parquet(path / "tasks.parquet")
     for shot in (1, 5):
         mine = tasks[tasks["shot"] == shot]
-        assert row.scores[shot].estimate.mean == pytest.approx((mine["correct"] / mine["total"]).mean())
+        assert row.scores[5, shot].estimate.mean == pytest.approx((mine["correct"] / mine["total"]).mean())
     assert (row.seeds, row.transductive, row.supervised, row.train_seconds) == ((4,), True, False, 154.0)
-    assert row.scores[1].standing == "alone"
+    assert row.scores[5, 1].standing == "alone"
 
 
 def test_seeds_share_a_row_and_budgets_do_not(tmp_path):
@@ -50,7 +50,7 @@ def test_seeds_share_a_row_and_budgets_do_not(tmp_path):
     glyphs, omniglot = build(load(tmp_path)).tables
     assert (glyphs.dataset, omniglot.dataset) == ("glyphs", "omniglot")
     assert row_of(omniglot, "alpha-one").seeds == (0, 1, 2)
-    assert row_of(omniglot, "alpha-one").scores[1].estimate.seeds == 3
+    assert row_of(omniglot, "alpha-one").scores[5, 1].estimate.seeds == 3
     assert row_of(omniglot, "beta", "long").seeds == (0,)
     assert [row.group for row in omniglot.rows] == ["unsupervised"] * 5 + ["floor", "ceiling"]
 
@@ -67,7 +67,9 @@ def test_seeds_from_before_a_setting_was_added_to_a_method_share_the_row_of_thos
 def test_ties_are_paired_tests_corrected_within_group_and_budget(tmp_path):
     write_example(tmp_path)
     table = build(load(tmp_path)).tables[1]
-    scores = {row.method: row.scores[1] for row in table.rows if row.budget == "quick" and row.group == "unsupervised"}
+    scores = {
+        row.method: row.scores[5, 1] for row in table.rows if row.budget == "quick" and row.group == "unsupervised"
+    }
     (best,) = [method for method, score in scores.items() if score.standing == "best"]
     matrices = {}
     for method in scores:
@@ -85,8 +87,8 @@ def test_ties_are_paired_tests_corrected_within_group_and_budget(tmp_path):
     }
     assert {"alpha-one", "alpha-two"} == {m for m, s in scores.items() if s.standing in ("best", "tied")}
     # A method of another budget or group is never the best of this one.
-    assert row_of(table, "beta", "long").scores[1].standing == "alone"
-    assert row_of(table, "ceiling-one").scores[1].standing == "alone"
+    assert row_of(table, "beta", "long").scores[5, 1].standing == "alone"
+    assert row_of(table, "ceiling-one").scores[5, 1].standing == "alone"
 
 
 def test_other_tasks_are_another_table(tmp_path):
@@ -110,7 +112,7 @@ def test_manifests_answered_together_stay_together(tmp_path):
         write_run(tmp_path, f"m{number}", shots=(1, 5, 20), manifests=shots)
     for table in build(load(tmp_path)).tables:
         assert len(table.rows) == 1
-        assert set(table.rows[0].scores) == {1, 5, 20}
+        assert set(table.rows[0].scores) == {(5, 1), (5, 5), (5, 20)}
 
 
 def test_other_settings_of_one_name_are_another_row(tmp_path):
@@ -134,7 +136,7 @@ def test_the_latest_of_equal_runs_counts_and_the_others_are_listed(tmp_path):
     write_run(tmp_path, "alpha", 0.5, key="b" * 64, created="2026-01-02T00:00:00+00:00")
     write_run(tmp_path, "alpha", 0.9, key="a" * 64, created="2026-01-03T00:00:00+00:00")
     board = build(load(tmp_path))
-    assert board.tables[0].rows[0].scores[1].estimate.mean > 0.8
+    assert board.tables[0].rows[0].scores[5, 1].estimate.mean > 0.8
     assert [(one.status, one.seed) for one in board.unfinished] == [("superseded", 0)]
 
 
@@ -278,7 +280,7 @@ def test_published_numbers_of_the_paper():
     assert published("omniglot", "lasium-oc-vae-protonet", of_omniglot(), shot=5, **shape)[0].accuracy == pytest.approx(
         0.8505
     )
-    assert published("omniglot", "umtra-maml", config, way=20, shot=1, query=15) == ()
+    assert published("omniglot", "umtra-protonet", config, way=5, shot=1, query=15) == ()
     assert published("omniglot", "umtra-maml", config, way=5, shot=1, query=5) == ()
     assert published("omniglot,invert=False", "umtra-maml", config, shot=1, **shape) == (found,), (
         "the authors' polarity"

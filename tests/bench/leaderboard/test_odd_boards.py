@@ -38,7 +38,7 @@ def test_one_task_is_compared_without_a_test(tmp_path):
         for seed in (0, 1):
             write_run(tmp_path, method, seed=seed, shots=(1,), answers={1: np.array([correct])})
     (table,) = build(load(tmp_path)).tables
-    assert [row.scores[1].standing for row in table.rows] == ["best", "untested"]
+    assert [row.scores[5, 1].standing for row in table.rows] == ["best", "untested"]
     (found,) = compare("alpha", "beta", load(tmp_path))
     assert (found.difference.mean, found.difference.p) == (pytest.approx(20 / QUERIES), None)
 

@@ -66,6 +66,8 @@ def test_our_own_files_say_only_what_there_is(kind):
         ("method", "when: 2020-01-01", "quote it"),
         ("method", "1: 2", "1 cannot be the name of a setting"),
         ("method", "_target_: Mine", "_target_ must be package.module.Class"),
+        ("method", "prefers: {backbone: conv4}", "prefers: 'backbone' is none of the groups that it uses"),
+        ("method", "uses: [backbone]\nprefers: {backbone: 'a b'}", "prefers.backbone: 'a b' cannot be the name"),
         ("encoder", "own: path", "own: path needs settings 'path' and 'sha256'"),
         ("encoder", "card: {published: {url: x}}", "card.published.what is missing"),
         ("dataset", "recommend: {inner_lr: fast}", "recommend: inner_lr: 'fast' is none of"),

@@ -185,7 +185,7 @@ def test_no_word_is_cut_however_narrow_the_window(frames, width):
     odd = with_text(frames, "lasium-ro-vae-maml")
     text = shown(to_terminal(build(odd)), width)
     assert all(len(line) <= width for line in text.splitlines())
-    for word in ("lasium-ro-vae-maml", "transductive", "accuracy", "method", "labels"):
+    for word in ("lasium-ro-vae-maml", "information", "accuracy", "method", "labels"):
         assert word in text
 
 

@@ -116,7 +116,7 @@ def test_every_run_and_every_fact_is_told(example, reports, name):
         assert fact in text
     assert manifest_hash("omniglot") in text  # the dataset's own hash
     assert "different budgets" in text
-    found = build(load(example / "runs")).tables[1].rows[1].scores[1].estimate
+    found = build(load(example / "runs")).tables[1].rows[1].scores[5, 1].estimate
     assert f"{100 * found.mean:.2f}" in text
 
 
@@ -202,7 +202,7 @@ def test_csv_has_ten_digits(example, reports):
         (table.slug, row.method, row.budget, shot): score
         for table in board.tables
         for row in table.rows
-        for shot, score in row.scores.items()
+        for (_, shot), score in row.scores.items()
     }
     assert len(frame) == len(expected)
     for line in frame.itertuples():
