@@ -1,7 +1,8 @@
-"""The four classifiers of Hsu et al. 2019 on a frozen embedding: nearest neighbours, linear, MLP, cluster matching.
+"""Classifiers on a frozen embedding: nearest neighbours, linear, MLP, cluster matching (Hsu et al. 2019); prototypes.
 
-Each is a :class:`bench.contracts.ClassifierRecipe`; defaults are those of the scripts of Hsu et al. where these
-say anything. Their paper has these settings chosen on meta-validation tasks, but does not print what was chosen.
+Each is a :class:`bench.contracts.ClassifierRecipe`; defaults of the first four are those of the scripts of Hsu et al.
+where these say anything. Their paper has these settings chosen on meta-validation tasks, but does not print what was
+chosen.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from bench.learners.clustering import kmeans
 from bench.learners.embedding import NearestNeighbours
 from bench.learners.embeddings import embed_all
 from bench.learners.logistic import LogisticRegression
+from bench.learners.prototypes import Metric, Prototypes, TunedPrototypes
 
 VERSION = 1
 """Raised whenever the same settings would give other answers."""
@@ -54,6 +56,33 @@ class Linear:
     def obtain(self, encoder: Encoder, images: UnlabelledImages, context: Context) -> LogisticRegression:
         """Neither ``encoder`` nor ``images`` are looked at."""
         return LogisticRegression(self.C)
+
+
+@dataclass(frozen=True)
+class Prototype:
+    """Nearest prototype: a class is the mean of its embeddings (Snell et al. 2017).
+
+    metric: ``cosine``, of embeddings divided by their length before and after the mean, or ``euclidean``. tuned:
+    ProtoTune (Medina et al. 2020, §3.2), ``tuning_epochs`` of Adam from Euclidean prototypes.
+    """
+
+    metric: Metric = "cosine"
+    tuned: bool = False
+    tuning_epochs: int = 15
+    tuning_lr: float = 1e-3
+
+    def __post_init__(self) -> None:
+        Prototypes(self.metric)  # refuses what it cannot use
+        if self.tuned and self.metric != "euclidean":
+            raise BenchError("prototype: a tuned head begins at Euclidean prototypes; give classifier.metric=euclidean")
+        self._tuned(Seed(0))
+
+    def obtain(self, encoder: Encoder, images: UnlabelledImages, context: Context) -> Prototypes | TunedPrototypes:
+        """Neither ``encoder`` nor ``images`` are looked at; the order of tuning follows from the training seed."""
+        return self._tuned(context.seed.at("classifier", "prototype")) if self.tuned else Prototypes(self.metric)
+
+    def _tuned(self, seed: Seed) -> TunedPrototypes:
+        return TunedPrototypes(seed, self.tuning_epochs, self.tuning_lr)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from sklearn.cluster import KMeans
 
 from baselines import classifiers
-from baselines.classifiers import KNN, MLP, ClusterMatching, Linear, MLPClassifier
+from baselines.classifiers import KNN, MLP, ClusterMatching, Linear, MLPClassifier, Prototype
 from baselines.embedding import Embedding
 from baselines.encoders.pixels import RawPixels
 from bench.basics.errors import BenchError
@@ -21,6 +21,7 @@ SPEC = TaskSpec(5, 1, 5)
 PIXELS = torch.randint(0, 256, (90, 1, 3, 4), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 IMAGES = UnlabelledImages(PIXELS, "fingerprint")
 RECIPES = [KNN(), Linear(), MLP(units=8, epochs=3), ClusterMatching(clusters=12, restarts=2)]
+RECIPES += [Prototype(), Prototype("euclidean", tuned=True)]
 
 
 def context(folder, seed=0):

@@ -22,7 +22,7 @@ def _covered(name: str, one: Variant) -> bool:
 
 
 COVERED = sorted(name for name, one in variants().items() if _covered(name, one))
-"""Every method, but of those with a network of the user's own, or the slowest encoder, the ones with MAML or nearest
+"""Every method, but of those with a network of the user's own, or a slow encoder, the ones with MAML or nearest
 neighbours, and of those that need public weights one for each network: the rest differ in nothing."""
 
 LATENT = 6
