@@ -20,6 +20,8 @@ from bench.learners.prototypes import Prototypes
 from bench.training.optimizers import adamw
 from bench.views.choice import quarter_turns, several
 
+CHOSEN = "chosen on the labels of glyphs, which are this project's own, and of no other data"
+
 
 @dataclass(frozen=True)
 class Instance:
@@ -31,18 +33,19 @@ class Instance:
     cosine. At test the nearest normalised mean of the backbone's normalised features.
 
     turns: of square drawings (one channel) every image is turned by a random multiple of 90 degrees before its views
-    are made: the four turns of an image are four classes.
+    are made: the four turns of an image are four classes. Temperature, rate and turns were chosen on the glyphs of this
+    project, whose labels are known, and on no other data.
     """
 
     backbone: Conv4
     views: Views
     batch: int = 512
     copies: int = 2
-    temperature: float = 0.2
+    temperature: float = 0.1
     projection: int = 128
-    lr: float = 1e-3
+    lr: float = 3e-3
     weight_decay: float = 0.01
-    turns: bool = True
+    turns: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("batch", 2), ("copies", 2), ("projection", 0)):
@@ -79,6 +82,7 @@ class Instance:
             Schedule(self.lr, warm_up=0.1),
         )
         course = Course.of_run(context, lambda: learner)
+        context.note(settings=CHOSEN)
         training.run(loss, batch_of(images, batches), course, context, self.batch)
         return learner
 

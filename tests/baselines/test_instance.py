@@ -57,9 +57,9 @@ def test_the_loss_is_the_mean_of_that_on_features_and_that_on_their_projection(o
     leaves = {**net.params, **head}
     found = float(method.loss(net, leaves, views))
     features = net.features(leaves, views.flatten(0, 1))
-    expected = [by_loop(features.view(6, 2, -1), 0.2)]
+    expected = [by_loop(features.view(6, 2, -1), 0.1)]
     if outputs:
-        expected.append(by_loop(project(leaves, features).view(6, 2, -1), 0.2))
+        expected.append(by_loop(project(leaves, features).view(6, 2, -1), 0.1))
     assert found == pytest.approx(sum(expected) / len(expected), rel=1e-4)
 
 

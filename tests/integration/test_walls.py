@@ -131,7 +131,20 @@ def test_every_learner_declares_how_it_uses_the_queries(name, small, own, tmp_pa
     assert behaviour.fault(learner) is None
 
 
-@pytest.mark.parametrize("name", ["umtra-maml", "supervised-protonet", "lasium-oc-vae-maml", "lasium-n-file-protonet"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "umtra-maml",
+        "supervised-protonet",
+        "lasium-oc-vae-maml",
+        "lasium-n-file-protonet",
+        "instance",
+        "neighbours",
+        "protoclr-hms",
+        "psco",
+        "uflst-triplet",
+    ],
+)
 def test_training_depends_on_the_training_seed_and_on_nothing_drawn_before(name, small, own, tmp_path, one_thread):
     first = state(fitted(name, small[0], tmp_path / "a", own))
     torch.manual_seed(123)
