@@ -19,6 +19,7 @@ from bench.learners.projection import project, projection
 from bench.learners.prototypes import Prototypes
 from bench.training.optimizers import adamw
 from bench.views.choice import quarter_turns, several
+from bench.views.sampler import ViewSampler
 
 CHOSEN = "chosen on the labels of glyphs, which are this project's own, and of no other data"
 
@@ -85,6 +86,10 @@ class Instance:
         context.note(settings=CHOSEN)
         training.run(loss, batch_of(images, batches), course, context, self.batch)
         return learner
+
+    def sampler(self, images: UnlabelledImages, context: Context) -> ViewSampler:
+        """Tasks of images and their views, to be looked at; training needs none."""
+        return ViewSampler(self.views, images)
 
     def loss(self, net: Embedding, leaves: Mapping[str, Tensor], views: Tensor) -> Tensor:
         """Of views [B, V, C, H, W]."""

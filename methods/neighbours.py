@@ -20,6 +20,7 @@ from bench.learners.mutual import mutual_neighbours
 from bench.learners.projection import project, projection
 from bench.learners.prototypes import Prototypes, unit
 from bench.training.optimizers import adamw
+from bench.views.sampler import ViewSampler
 
 CHOSEN = "chosen on the labels of glyphs, which are this project's own, and of no other data"
 
@@ -108,6 +109,10 @@ class Neighbours:
         training.run(loss, inputs, Course.of_run(context, lambda: learner), context, 2 * self.batch)
         context.note(neighbours=[round(mean, 2) for mean in found.tolist()[: self.rounds]], settings=CHOSEN)
         return learner
+
+    def sampler(self, images: UnlabelledImages, context: Context) -> ViewSampler:
+        """Tasks of images and their views, to be looked at; training needs none."""
+        return ViewSampler(self.views, images)
 
     def starts(self, total: int) -> list[int]:
         """The steps before which neighbours are looked for."""

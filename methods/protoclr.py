@@ -19,6 +19,7 @@ from bench.learners.prototypes import Prototypes, TunedPrototypes, unit
 from bench.tasks.draw import distinct
 from bench.training.optimizers import adam
 from bench.views.choice import several
+from bench.views.sampler import ViewSampler
 
 LEAST_MIXED, MOST_MIXED = 0.0, 0.5  # how much of the query a mixed negative has
 
@@ -86,6 +87,10 @@ class ProtoCLR:
         course = Course.of_run(context, lambda: learner)
         training.run(loss, batch_of(images, batches), course, context, self.images)
         return learner
+
+    def sampler(self, images: UnlabelledImages, context: Context) -> ViewSampler:
+        """Tasks of images and their views, to be looked at; training needs none."""
+        return ViewSampler(self.views, images, self.untouched)
 
     def _classifier(self, context: Context) -> Classifier:
         if self.tune:

@@ -10,8 +10,11 @@ import torch
 from scipy.ndimage import convolve, map_coordinates
 
 from bench.basics.errors import BenchError
+from bench.contracts import TaskSpec
+from bench.datasets.images import UnlabelledImages
 from bench.views.choice import Fitting, quarter_turns, several
 from bench.views.photographs import Photographs
+from bench.views.sampler import ViewSampler
 from bench.views.strokes import GAIN, Strokes, redrawn
 
 STILL = {"rotation": 0, "log_scale": 0, "shear": 0, "shift": 0, "displacement": 0, "pen": 0}
@@ -189,3 +192,21 @@ def test_quarter_turns_are_those_of_torch():
 def test_amounts_that_make_no_sense_are_refused_by_name(make, words):
     with pytest.raises(BenchError, match=words):
         make()
+
+
+@pytest.mark.parametrize("untouched", [False, True])
+def test_a_task_of_views_has_different_images_for_classes_and_views_of_them_for_members(untouched):
+    pixels = torch.zeros(12, 1, 28, 28, dtype=torch.uint8)
+    for b in range(12):
+        pixels[b, 0, 8:20, 8:20] = 20 * (b + 1)  # the brightest pixel of a view says whose it is
+    sampler = ViewSampler(Strokes(pen=0), UnlabelledImages(pixels, "made"), untouched)
+    tasks = sampler.sample(3, TaskSpec(5, 2, 4), rng())
+    assert tasks.support.shape == (3, 5, 2, 1, 28, 28)
+    assert tasks.query.shape == (3, 5, 4, 1, 28, 28)
+    whose = (torch.cat([tasks.support, tasks.query], 2).amax((3, 4, 5)) * 255 / 20).round()
+    assert torch.equal(whose, whose[:, :, :1].expand_as(whose))
+    assert all(len(set(row.tolist())) == 5 for row in whose[:, :, 0])
+    shown = pixels[whose[:, :, 0].long() - 1].float() / 255
+    assert torch.equal(tasks.support[:, :, 0], shown) is untouched
+    with pytest.raises(BenchError, match="12 images are too few for 13-way"):
+        sampler.sample(1, TaskSpec(13, 1, 1), rng())
