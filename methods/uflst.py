@@ -33,13 +33,14 @@ LOWEST = 1e-3  # the share of the learning rate that is left at the end of a rou
 class UFLST:
     """Unsupervised few-shot learning by clustering and training in turns (Ji et al. 2019, §3 and the authors' code).
 
-    The meta-iterations of the budget are divided into ``rounds`` rounds, fewer where they would be shorter than
-    ``shortest_round``. Each begins by embedding all images as in evaluation and clustering them: k-reciprocal distances
-    (``k1``, ``k2``), DBSCAN (``min_samples``) with the mean of the smallest distances as its radius; images in no
-    cluster of ``least`` are left out. Then it trains on batches of ``clusters_per_batch`` clusters, ``per_cluster``
-    images of each; in an epoch every cluster has its turn, a rest too small for a batch left out. Adam goes on from
-    round to round; its rate is constant for half a round, then falls exponentially to a thousandth. At test the nearest
-    mean, squared Euclidean, in the embedding after the last round.
+    A round begins by embedding all images as in evaluation and clustering them: k-reciprocal distances (``k1``,
+    ``k2``), DBSCAN (``min_samples``) with the mean of the smallest distances as its radius; images in no cluster of
+    ``least`` are left out. Then it trains for ``epochs`` epochs on batches of ``clusters_per_batch`` clusters,
+    ``per_cluster`` images of each; in an epoch every cluster has its turn, a rest too small for a batch left out. So
+    rounds are short while there are few clusters, which are poor then. Adam goes on from round to round; its rate is
+    constant for half a round, then falls exponentially to a thousandth. There are as many rounds as the meta-iterations
+    of the budget have room for (the authors have 20). At test the nearest mean, squared Euclidean, in the last
+    embedding.
 
     loss: ``triplet``, for every image log(1 + exp(1 + p - n)), p its Euclidean distance to the farthest image of its
     cluster in the batch and n to the nearest of another; ``protonet``, one image of every cluster is its support.
@@ -55,8 +56,7 @@ class UFLST:
 
     backbone: Conv4
     loss: str = "triplet"
-    rounds: int = 20
-    shortest_round: int = 10
+    epochs: int = 50
     k1: int = 20
     k2: int = 6
     neighbours: float = 12.0
@@ -72,8 +72,7 @@ class UFLST:
             hint = did_you_mean(str(self.loss), LOSSES)
             raise BenchError(f"uflst: loss must be one of {', '.join(LOSSES)}, not {self.loss!r}.{hint}")
         whole = {
-            "rounds": 1,
-            "shortest_round": 1,
+            "epochs": 1,
             "k1": 1,
             "k2": 1,
             "min_samples": 1,
@@ -95,44 +94,42 @@ class UFLST:
         return self._train(images, context)[0]
 
     def clusterings(self, images: UnlabelledImages, spec: TaskSpec, context: Context) -> Tensor:
-        """The clusters of each round, the last one first: int64 [rounds, n], -1 for images in none.
+        """The clusters of the last round: int64 [1, n], -1 for images in none.
 
         They are made in training: those of a run that is complete, else of a training of their own.
         """
         saved = context.checkpoint.load()
         if saved is None or not saved[1]["complete"]:
             context = replace(context, checkpoint=context.checkpoint.child("clusters"))
-        return self._train(images, context)[1].flip(0).long()
+        return self._train(images, context)[1][None].long()
 
     def sampler(self, images: UnlabelledImages, context: Context) -> LabelledSampler:
-        """Tasks of the clusters of all rounds, to be looked at; training draws its batches another way."""
+        """Tasks of the clusters of the last round, to be looked at; training draws its batches another way."""
         spec = TaskSpec(2, 1, self.per_cluster - 1)
         return LabelledSampler.of(images.pixels, self.clusterings(images, spec, context), images.device)
 
     def _train(self, images: UnlabelledImages, context: Context) -> tuple[EmbeddingClassifier, Tensor]:
-        """The learner, and the clusters of each round, int32 [rounds, n]."""
+        """The learner, and the clusters of the last round, int32 [n]."""
         if self.k1 >= len(images):
             raise BenchError(f"uflst: {len(images)} images have no {self.k1} neighbours each; lower method.k1")
         net = Embedding.initial(self.backbone, images.shape, context.seed.at("init"), context.device)
         learner = EmbeddingClassifier(net.encoder(), Prototypes("euclidean"))
-        total = context.budget.meta_iterations
-        rounds = Rounds(max(1, min(self.rounds, total // self.shortest_round)), total)
         # Among what is trained, so that a checkpoint holds them: a training that goes on makes no clusters anew.
-        labels = torch.full((rounds.count, len(images)), NOBODY, dtype=torch.int32, device=context.device)
-        radius = torch.zeros(rounds.count, dtype=torch.float64, device=context.device)
+        labels = torch.full((len(images),), NOBODY, dtype=torch.int32, device=context.device)
+        rounds = Rounds(context.budget.meta_iterations // self.epochs + 1, context.device)
         batches: dict[int, ClusterBatches] = {}
 
         def inputs(i: int, rng: torch.Generator) -> tuple[Tensor, ...]:
-            number, step = rounds.of(i)
-            if step == 0:
-                found = self._cluster(net, images, number, context)
-                labels[number].copy_(torch.from_numpy(found.labels))
-                radius[number] = found.eps
-            if number not in batches:
+            if i == rounds.end:
+                found = self._cluster(net, images, rounds.number + 1, context)
+                labels.copy_(torch.from_numpy(found.labels))
+                steps = self.epochs * max(1, len(found.sizes) // self.clusters_per_batch)
+                rounds.begin(i, steps, found)
+            if rounds.number not in batches:
                 batches.clear()
-                seed = context.seed.at("clusters", number)
-                batches[number] = ClusterBatches(labels[number], self.clusters_per_batch, self.per_cluster, seed)
-            index, classes = batches[number].at(step, rng)
+                seed = context.seed.at("clusters", rounds.number)
+                batches[rounds.number] = ClusterBatches(labels, self.clusters_per_batch, self.per_cluster, seed)
+            index, classes = batches[rounds.number].at(i - rounds.first, rng)
             return images.take(index.flatten()), classes
 
         def loss(rng: torch.Generator, leaves: Mapping[str, Tensor], batch: Tensor, classes: Tensor) -> Tensor:
@@ -141,13 +138,13 @@ class UFLST:
 
         training = ImageTraining(
             net.params,
-            {**net.buffers, "clusters": labels, "eps": radius},
+            {**net.buffers, "clusters": labels, "rounds": rounds.table},
             adam(net.params.values(), self.lr, weight_decay=self.weight_decay),
             RoundSchedule(self.lr, rounds),
         )
         batch = self.clusters_per_batch * self.per_cluster
         training.run(loss, inputs, Course.of_run(context, lambda: learner), context, batch)
-        context.note(clusterings=[facts(*one) for one in zip(labels, radius.tolist(), strict=True)])
+        context.note(clusterings=rounds.facts())
         return learner, labels
 
     def _cluster(self, net: Embedding, images: UnlabelledImages, number: int, context: Context) -> Clustering:
@@ -163,36 +160,63 @@ class UFLST:
         return found
 
 
-@dataclass(frozen=True, slots=True)
 class Rounds:
-    """``total`` steps in ``count`` rounds that are equally long up to one step."""
+    """Which rounds there have been. ``table`` is what a checkpoint holds of them; the rest is read from it.
 
-    count: int
-    total: int
+    first, end: the steps of the present round, from ``first`` to before ``end``. number: of the round, from 0.
+    """
 
-    def of(self, i: int) -> tuple[int, int]:
-        """Round and step in it, both from 0, of step ``i``."""
-        number = ((i + 1) * self.count - 1) // self.total
-        return number, i - self._first(number)
+    COLUMNS = ("first", "end", "clusters", "images", "largest", "smallest", "eps")
 
-    def share(self, i: int) -> float:
-        """How much of its round is over before step ``i``, in [0, 1)."""
-        number, step = self.of(i)
-        return step / (self._first(number + 1) - self._first(number))
+    def __init__(self, most: int, device: torch.device) -> None:
+        self.table = torch.full((most, len(self.COLUMNS)), -1.0, dtype=torch.float64, device=device)
+        self._known: list[list[float]] | None = None
 
-    def _first(self, number: int) -> int:
-        return number * self.total // self.count
+    def _rows(self) -> list[list[float]]:
+        if self._known is None:  # only now: until its first step a training may be given the table of another
+            self._known = [row for row in self.table.tolist() if row[0] >= 0]
+        return self._known
+
+    @property
+    def number(self) -> int:
+        """-1 before there is one."""
+        return len(self._rows()) - 1
+
+    @property
+    def first(self) -> int:
+        """Of the present round."""
+        return int(self._rows()[-1][0])
+
+    @property
+    def end(self) -> int:
+        """Of the present round, 0 before there is one."""
+        return int(self._rows()[-1][1]) if self._rows() else 0
+
+    def begin(self, i: int, steps: int, found: Clustering) -> None:
+        """A round of ``steps`` steps from step ``i``, on these clusters."""
+        sizes = found.sizes
+        row = [i, i + steps, len(sizes), int(sizes.sum()), int(sizes.max()), int(sizes.min()), found.eps]
+        self.table[len(self._rows())] = torch.tensor(row, dtype=torch.float64)
+        self._rows().append([float(value) for value in row])
+
+    def facts(self) -> list[dict[str, Any]]:
+        """What the record says of each round."""
+        told = [dict(zip(self.COLUMNS, row, strict=True)) for row in self._rows()]
+        return [{**{k: int(v) for k, v in one.items()}, "eps": round(one["eps"], 6)} for one in told]
 
 
 @dataclass(frozen=True, slots=True)
 class RoundSchedule(Schedule):
     """Constant for half a round, then exponentially down to LOWEST, and up again."""
 
-    rounds: Rounds = Rounds(1, 1)
+    rounds: Rounds | None = None
 
     def at(self, i: int, total: int) -> float:
-        """The rate of step ``i``."""
-        return self.rate * LOWEST ** max(0.0, 2 * self.rounds.share(i) - 1)
+        """The rate of step ``i``, of which the round may not have begun: then it is its first."""
+        if self.rounds is None or i == self.rounds.end:
+            return self.rate
+        share = (i - self.rounds.first) / (self.rounds.end - self.rounds.first)
+        return self.rate * LOWEST ** max(0.0, 2 * share - 1)
 
 
 class ClusterBatches:
@@ -246,15 +270,3 @@ def prototypes(features: Tensor, classes: Tensor) -> Tensor:
     own = torch.arange(len(support), device=support.device).repeat_interleave(features.shape[1] - 1)
     twin = (classes[own][:, None] == classes) & (own[:, None] != torch.arange(len(support), device=support.device))
     return F.cross_entropy((-squared).masked_fill(twin, -torch.inf), own)
-
-
-def facts(labels: Tensor, eps: float) -> dict[str, Any]:
-    """What the record says of a clustering."""
-    sizes = torch.bincount(labels[labels >= 0].long()).tolist()
-    return {
-        "clusters": len(sizes),
-        "images": sum(sizes),
-        "largest": max(sizes, default=0),
-        "smallest": min(sizes, default=0),
-        "eps": round(eps, 6),
-    }

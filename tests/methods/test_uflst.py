@@ -16,14 +16,14 @@ from bench.basics.errors import BenchError, Diverged
 from bench.basics.seeds import Seed
 from bench.contracts import ClusteringMethod, SamplingMethod, TaskSpec
 from bench.datasets.images import UnlabelledImages
-from bench.learners.reciprocal import NOBODY, cluster
+from bench.learners.reciprocal import NOBODY, Clustering, cluster
 from bench.training.checkpoint import Checkpoint
 from methods import uflst
 from methods.uflst import UFLST, ClusterBatches, Rounds, RoundSchedule, hardest_triplets, prototypes
 
 BACKBONE = Conv4(filters=8, stride=2, pool=False)
 SPEC = TaskSpec(5, 1, 1)
-TINY = {"rounds": 3, "shortest_round": 3, "k1": 12, "k2": 3, "neighbours": 6.0, "clusters_per_batch": 8, "lr": 0.001}
+TINY = {"epochs": 4, "k1": 12, "k2": 3, "neighbours": 6.0, "clusters_per_batch": 8, "lr": 0.001}
 
 
 def images(classes=12, size=20, noise=0.2):
@@ -113,19 +113,42 @@ def test_where_clusters_are_few_a_batch_has_them_all_equally_often():
         assert sorted(np.bincount(classes).tolist()) == [2, 2, 2, 3, 3]
 
 
-@pytest.mark.parametrize(("count", "total"), [(20, 16000), (3, 11), (7, 7), (1, 5)])
-def test_rounds_are_equally_long_and_each_has_the_rates_of_the_recipe(count, total):
-    rounds = Rounds(count, total)
-    places = [rounds.of(i) for i in range(total)]
-    lengths = np.bincount([number for number, _ in places])
-    assert len(lengths) == count
-    assert lengths.max() - lengths.min() <= 1
-    assert places == [(number, step) for number, length in enumerate(lengths) for step in range(length)]
+def found(sizes):
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    return Clustering(labels, 0.25)
+
+
+def test_rounds_follow_each_other_and_each_has_the_rates_of_the_recipe():
+    rounds = Rounds(9, torch.device("cpu"))
     schedule = RoundSchedule(0.005, rounds=rounds)
-    for i, (number, step) in enumerate(places):
-        over = step / lengths[number]
-        expected = 0.005 if over <= 0.5 else 0.005 * 10 ** (-3 * (over - 0.5) / 0.5)
-        assert schedule.at(i, total) == pytest.approx(expected)
+    assert (rounds.number, rounds.end) == (-1, 0)
+    begin = 0
+    for number, steps in enumerate((1, 8, 5)):
+        assert schedule.at(begin, 14) == 0.005, "the rate is asked for before the round is known"
+        rounds.begin(begin, steps, found([9, 7, 6]))
+        assert (rounds.number, rounds.first, rounds.end) == (number, begin, begin + steps)
+        for step in range(steps):
+            over = step / steps
+            expected = 0.005 if over <= 0.5 else 0.005 * 10 ** (-3 * (over - 0.5) / 0.5)
+            assert schedule.at(begin + step, 14) == pytest.approx(expected)
+        begin += steps
+    again = Rounds(9, torch.device("cpu"))
+    again.table.copy_(rounds.table)
+    assert (again.number, again.first, again.end) == (2, 9, 14)
+    assert again.facts() == rounds.facts()
+    said = {"first": 1, "end": 9, "clusters": 3, "images": 22, "largest": 9, "smallest": 6, "eps": 0.25}
+    assert rounds.facts()[1] == said
+
+
+def test_a_round_is_so_many_epochs_over_its_clusters(tmp_path):
+    made = context(tmp_path, steps=30)
+    UFLST(BACKBONE, **{**TINY, "clusters_per_batch": 2}).fit(images(), SPEC, made)
+    ends = [0]
+    for one in made.notes["clusterings"]:
+        assert one["first"] == ends[-1]
+        assert one["end"] - one["first"] == 4 * (one["clusters"] // 2)
+        ends.append(one["end"])
+    assert ends[-2] < 30 <= ends[-1]
 
 
 @pytest.mark.parametrize("loss", ["triplet", "protonet"])
@@ -136,18 +159,19 @@ def test_it_trains_on_clusters_of_its_own_embedding_and_says_which(tmp_path, los
     found = method.clusterings(given, SPEC, made)
     assert isinstance(method, ClusteringMethod)
     assert isinstance(method, SamplingMethod)
-    assert found.shape == (3, len(given))
+    assert found.shape == (1, len(given))
     initial = BACKBONE.init(made.seed.at("init").generator(), given.shape, None)
     untrained = BACKBONE.embed(initial, BACKBONE.buffers(), given.take(torch.arange(len(given))))
     first = cluster(untrained, 12, 3, 6.0, 4, 6)
-    np.testing.assert_array_equal(found[-1], first.labels)
-    for labels, said in zip(found.flip(0), made.notes["clusterings"], strict=True):
-        sizes = torch.bincount(labels[labels >= 0])
-        assert said["clusters"] == len(sizes)
-        assert said["images"] == int(sizes.sum())
-        assert (said["largest"], said["smallest"]) == (int(sizes.max()), int(sizes.min()))
-        assert said["smallest"] >= 6
-        assert 0 < said["eps"] < 1
+    assert len(made.notes["clusterings"]) == 3
+    last = found[0][found[0] >= 0]
+    for labels, said in ((torch.from_numpy(first.labels), 0), (last, -1)):
+        sizes, told = torch.bincount(labels[labels >= 0]), made.notes["clusterings"][said]
+        assert told["clusters"] == len(sizes)
+        assert told["images"] == int(sizes.sum())
+        assert (told["largest"], told["smallest"]) == (int(sizes.max()), int(sizes.min()))
+        assert told["smallest"] >= 6
+        assert 0 < told["eps"] < 1
     assert made.notes["clusterings"][0]["eps"] == pytest.approx(first.eps, abs=1e-6)
     json.dumps(made.notes)
     assert not torch.equal(learner.encoder.params["conv1.weight"], initial["conv1.weight"])
@@ -221,7 +245,7 @@ def test_features_that_are_not_finite_are_no_clusters(tmp_path):
     ("settings", "sentence"),
     [
         ({"loss": "triplets"}, "Did you mean 'triplet'"),
-        ({"rounds": 0}, "rounds must be an integer of at least 1, not 0"),
+        ({"epochs": 0}, "epochs must be an integer of at least 1, not 0"),
         ({"least": 5}, r"least must be an integer of at least 6 \(method.per_cluster\), not 5"),
         ({"per_cluster": 6.5}, "per_cluster must be an integer of at least 2, not 6.5"),
         ({"k2": 21}, "k2 must be at most k1, not 21 with 20"),
