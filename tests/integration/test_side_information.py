@@ -39,6 +39,7 @@ def test_a_setting_of_the_method_takes_back_what_it_adds(bench):
     """Quarter turns as classes of their own."""
     few = (*SMALL, "method.batch=8", "method.projection=0")
     bench("run", "--methods", "instance", *few)
-    bench("run", "--methods", "instance", *few, "method.turns=false")
+    bench("run", "--methods", "instance", *few, "method.turns=true")
     found = {name.partition("turns")[2]: words for name, words in side_on_record(bench).items()}
-    assert found == {"": ["rotations-as-classes"], "=False": []}
+    chosen = "labels-for-selection"  # on glyphs, with whose labels the settings were chosen
+    assert found == {"": [chosen], "=True": [chosen, "rotations-as-classes"]}

@@ -65,11 +65,12 @@ def fitted(name, dataset, folder, own, seed=0):
 
 
 def state(learner):
-    return (
-        {name: tensor.numpy().tobytes() for name, tensor in learner.state().items()}
-        if hasattr(learner, "state")
-        else {}
-    )
+    """Every tensor of the learner, and of its encoder where it has one that tells."""
+    told = {}
+    for part in (learner, getattr(learner, "encoder", None)):
+        if hasattr(part, "state"):
+            told |= {name: tensor.cpu().numpy().tobytes() for name, tensor in part.state().items()}
+    return told
 
 
 @pytest.fixture(scope="module")
