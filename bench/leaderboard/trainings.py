@@ -118,11 +118,11 @@ def with_changes(answers: Mapping[int, list[Answer]], cells: Sequence[Cell]) -> 
     """Settings that some run of the experiment changed tell the others apart from it: they have the default."""
     names: set[str] = set()
     for i, found in answers.items():
-        own = {key.removeprefix("method.") for key in cells[i].settings}
+        own = _own(cells[i])
         names |= {key for answer in found for key in changes(answer.name, answer.config) if key not in own}
     told = {}
     for i, found in answers.items():
-        own = {key.removeprefix("method.") for key in cells[i].settings}
+        own = _own(cells[i])
         told[i] = [
             _with(
                 answer,
@@ -135,6 +135,12 @@ def with_changes(answers: Mapping[int, list[Answer]], cells: Sequence[Cell]) -> 
             for answer in found
         ]
     return told
+
+
+def _own(cell: Cell) -> set[str]:
+    """What a cell says itself, in the words of a run's name: settings, and the components that these are of."""
+    components = {key.partition(".")[0] for key in cell.settings}
+    return {key.removeprefix("method.") for key in cell.settings} | components - {"method"}
 
 
 def _has(answer: Answer, key: str) -> bool:

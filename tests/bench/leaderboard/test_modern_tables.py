@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+from types import SimpleNamespace
 
 import pytest
 from paper_runs import write_cell
@@ -10,6 +11,7 @@ from synthetic_runs import of_omniglot
 from bench.leaderboard.loading import load
 from bench.leaderboard.paper_tables import fill
 from bench.leaderboard.published import printed, published
+from bench.leaderboard.trainings import _own
 from bench.planning import catalogue
 from bench.planning.paper_layout import paper_layout
 from bench.planning.plan import Request, run_configs
@@ -112,3 +114,10 @@ def test_the_report_says_length_cost_and_whose_numbers(runs):
     assert frame["UMTRA-MAML", "20-way 5-shot", "1"]["published_source"].startswith(
         "Khodadadeh et al. 2019, quoted by Li et al. 2022"
     )
+
+
+def test_a_row_that_sets_a_component_accounts_for_the_choice_of_it():
+    """So a run with backbone=conv4 stands in the table whose row asks for pooling, and is no training of another kind."""
+    row = SimpleNamespace(settings={"backbone.pool": True, "method.batch": 128})
+    assert _own(row) == {"backbone.pool", "backbone", "batch"}
+    assert _own(SimpleNamespace(settings={})) == set()
