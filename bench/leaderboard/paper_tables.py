@@ -105,7 +105,8 @@ class FilledLayout:
 def fill(layout: PaperLayout, frames: Frames, everywhere: bool = False) -> FilledLayout | None:
     """The tables of an experiment; None without a run of it on its own dataset (on any, with ``everywhere``).
 
-    Floors and ceilings belong to many experiments, so they alone do not make a table.
+    Floors and ceilings belong to many experiments, so they alone do not make a table. Neither do runs that were all
+    asked tasks of fewer ways than the experiment has.
     """
     defaults = standards(paper_layouts())
     rows = layout.rows(_values(layout, frames, defaults))
@@ -116,6 +117,9 @@ def fill(layout: PaperLayout, frames: Frames, everywhere: bool = False) -> Fille
     if not everywhere:
         own = {i: [a for a in found if _is_of(a, layout)] for i, found in answers.items()}
         answers = own
+        asked = {cell.way for i, cell in enumerate(flat) if any(a.estimate is not None for a in answers[i])}
+        if asked and asked != {cell.way for cell in flat}:
+            return None
     answers, shorter = longest(answers) if layout.cost else (answers, [])
     answers = tell_apart(with_changes(answers, flat))
     chosen, small = trainings(answers, [bool(answers[i]) and _counts(cell) for i, cell in enumerate(flat)])

@@ -117,7 +117,7 @@ def test_the_report_says_length_cost_and_whose_numbers(runs):
 
 
 def test_a_row_that_sets_a_component_accounts_for_the_choice_of_it():
-    """So a run with backbone=conv4 stands in the table whose row asks for pooling, and is no training of another kind."""
+    """A run with backbone=conv4 stands where a row asks for pooling, and is no training of another kind."""
     row = SimpleNamespace(settings={"backbone.pool": True, "method.batch": 128})
     assert _own(row) == {"backbone.pool", "backbone", "batch"}
     assert _own(SimpleNamespace(settings={})) == set()
