@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import Any, ClassVar
@@ -50,7 +51,7 @@ class Objective:
 
 
 @dataclass(frozen=True)
-class Contrast:
+class Contrast(ABC):
     """Contrastive learning on batches of unlabelled images: a backbone, wide heads on it, SGD.
 
     The recipe is that of Jang et al. 2023 for all that they compare, as are the defaults: heads of ``hidden`` and
@@ -79,9 +80,9 @@ class Contrast:
         if not 0 <= self.weight_decay < math.inf:
             raise BenchError(f"{self.name}: weight_decay must be 0 or more, not {self.weight_decay}")
 
+    @abstractmethod
     def objective(self, networks: Networks, images: UnlabelledImages, context: Context, seed: Seed) -> Objective:
         """What it asks of ``networks`` in training; random numbers of its own come from ``seed``."""
-        raise NotImplementedError
 
     def learner(self, networks: Networks) -> EmbeddingClassifier:
         """How it answers; shares the tensors of ``networks``."""
