@@ -109,10 +109,6 @@ class Views(Protocol):
         """Images [B, C, H, W] in [0, 1] -> a view of each, of the same shape; every draw comes from ``rng``."""
         ...
 
-    def capturable(self, shape: tuple[int, int, int]) -> bool:
-        """Whether it launches the same kernels whatever it draws, for images [C, H, W]: see ``Step``."""
-        ...
-
 
 @runtime_checkable
 class Encoder(Protocol):

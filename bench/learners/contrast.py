@@ -8,21 +8,19 @@ from torch import Tensor
 from bench.learners.prototypes import unit
 
 
-def contrast(features: Tensor, positive: Tensor, temperature: float, ignored: Tensor | None = None) -> Tensor:
+def contrast(features: Tensor, positive: Tensor, temperature: float) -> Tensor:
     """The supervised contrastive loss (Khosla et al. 2020, eq. 2); with one positive a row that of Chen et al. 2020.
 
     features: [R, d], not normalised. positive: bool [R, R], which rows j are to be found from row i; the diagonal is
-    not looked at. ignored: bool [R, R], pairs that are neither: they are left out of the sum.
+    not looked at.
 
     For row i, with s the cosine divided by ``temperature``: the mean over its positives j of
-    -log(exp s_ij / sum over k of exp s_ik), k all rows but i itself and those ignored. The mean over the rows that have
-    a positive.
+    -log(exp s_ij / sum over k of exp s_ik), k all rows but i itself. The mean over the rows that have a positive.
     """
     z = unit(features)
     itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
     positive = positive & ~itself
-    left_out = itself if ignored is None else itself | (ignored & ~positive)
-    similarity = (z @ z.mT / temperature).masked_fill(left_out, -torch.inf)
+    similarity = (z @ z.mT / temperature).masked_fill(itself, -torch.inf)
     log_p = similarity - similarity.logsumexp(1, keepdim=True)
     count = positive.sum(1)
     per_row = log_p.masked_fill(~positive, 0.0).sum(1) / count.clamp(min=1)

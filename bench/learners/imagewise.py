@@ -122,7 +122,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Course:
-    """Where and for how long to train: as a run's training, or (``of_encoder``) as an artifact of the store."""
+    """Where and for how long to train: as a run's training (:meth:`of_run`), or as an artifact of the store."""
 
     total: int
     checkpoint: Checkpoint

@@ -19,16 +19,9 @@ class Fitting:
     strokes: Strokes = field(default_factory=Strokes)
     photographs: Photographs = field(default_factory=Photographs)
 
-    def _for(self, channels: int) -> Strokes | Photographs:
-        return self.strokes if channels == 1 else self.photographs
-
-    def capturable(self, shape: tuple[int, int, int]) -> bool:
-        """Whether it launches the same kernels whatever it draws, for images [C, H, W]."""
-        return self._for(shape[0]).capturable(shape)
-
     def __call__(self, images: Tensor, rng: torch.Generator) -> Tensor:
         """Images [B, C, H, W] in [0, 1] -> a view of each."""
-        return self._for(images.shape[1])(images, rng)
+        return (self.strokes if images.shape[1] == 1 else self.photographs)(images, rng)
 
 
 def several(views: Views, images: Tensor, count: int, rng: torch.Generator) -> Tensor:

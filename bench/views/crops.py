@@ -33,10 +33,6 @@ class Crops:
         """The same parts, in the colours that they have."""
         return replace(self, colour=0.0, greyscale=0.0)
 
-    def capturable(self, shape: tuple[int, int, int]) -> bool:
-        """It launches the same kernels whatever it draws."""
-        return True
-
     def __call__(self, images: Tensor, rng: torch.Generator) -> Tensor:
         """Images [B, C, H, W] in [0, 1] -> a view of each, same shape."""
         return self._of(images.shape[1])(images, rng)

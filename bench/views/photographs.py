@@ -52,10 +52,6 @@ class Photographs:
         if self.drop == 1:
             raise BenchError("views.drop must be below 1, or nothing is left of an image")
 
-    def capturable(self, shape: tuple[int, int, int]) -> bool:
-        """It launches the same kernels whatever it draws."""
-        return True
-
     def __call__(self, images: Tensor, rng: torch.Generator) -> Tensor:
         """Images [B, C, H, W] in [0, 1] -> a view of each, same shape."""
         n = len(images)
@@ -108,7 +104,7 @@ class Photographs:
 
 
 def turned_hue(images: Tensor, turn: Tensor) -> Tensor:
-    """RGB [B, 3, H, W] in [0, 1] with the hue turned by ``turn`` [B] of the circle, lightness (I of YIQ's Y) kept.
+    """RGB [B, 3, H, W] in [0, 1] with the hue turned by ``turn`` [B] of the circle, at the same luma.
 
     A rotation in the plane of I and Q of YIQ, cut to [0, 1].
     """

@@ -50,10 +50,6 @@ class Strokes:
                 f"{self.thick} and {self.thin}"
             )
 
-    def capturable(self, shape: tuple[int, int, int]) -> bool:
-        """It launches the same kernels whatever it draws."""
-        return True
-
     def __call__(self, images: Tensor, rng: torch.Generator) -> Tensor:
         """Images [B, C, H, W] in [0, 1] -> a view of each, same shape."""
         moved = F.grid_sample(

@@ -71,9 +71,6 @@ class Shaded:
     def weak(self):
         return Shaded(1.0)
 
-    def capturable(self, shape):
-        return True
-
 
 # ------------------------------------------------------------------------------------------------- networks
 def layers(head: Head, params, statistics):

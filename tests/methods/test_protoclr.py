@@ -85,9 +85,6 @@ def test_the_support_is_the_image_itself_only_where_that_is_asked_for(tmp_path):
     seen = []
 
     class Watching:
-        def capturable(self, shape):
-            return True
-
         def __call__(self, images, rng):
             seen.append(len(images))
             return Strokes()(images, rng)
