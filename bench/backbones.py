@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bench.basics.errors import BenchError
+from bench.training.work import count
 
 Params = dict[str, Tensor]
 ImageShape = tuple[int, int, int]
@@ -251,6 +252,7 @@ class Conv4:
     def forward(self, params: Mapping[str, Tensor], images: Tensor, normalise: Normalise = batch_statistics) -> Tensor:
         """See :class:`Backbone`. Plain differentiable operations, for autograd."""
         tasks = len(images)
+        count(tasks * images.shape[1])
         x = side_by_side(images)
         for layer, geometry in enumerate(self.geometry(tuple(images.shape[2:]))):  # type: ignore[arg-type]
             name = f"{layer + 1}"
@@ -270,6 +272,7 @@ class Conv4:
 
         A normalisation with fixed statistics is affine, so it is folded into the convolution before it.
         """
+        count(len(images))
         x = side_by_side(images.unsqueeze(0))
         for i, geometry in enumerate(self.geometry((images.shape[1], images.shape[2], images.shape[3])), 1):
             scale = torch.rsqrt(buffers[f"norm{i}.variance"] + self.eps)

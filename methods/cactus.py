@@ -25,6 +25,8 @@ from bench.learners.clustering import algorithm
 from bench.learners.embeddings import embed_all
 from bench.tasks.labelled import LabelledSampler
 from bench.training.checkpoint import Checkpoint
+from bench.training.rehearsal import is_rehearsal
+from bench.training.work import Cost, hold, include, so_far
 
 VERSION = 1
 """Raised whenever the same settings would make other partitions."""
@@ -123,6 +125,7 @@ class Cactus:
                 found, before = self._kmeans(embedding, context, checkpoint)
             else:
                 found, before = self._hyperplanes(embedding, context, way), 0.0
+            hold(images.device, time.monotonic() - began)
             return {"labels": torch.from_numpy(found)}, {"seconds": before + time.monotonic() - began}
 
         artifact = context.artifacts.get("encoder-partitions", recipe, make, context.budget.checkpoint_seconds)
@@ -134,6 +137,8 @@ class Cactus:
         found = np.empty((self.partitions, len(embedding)), dtype=np.int64)
         tensors, meta = checkpoint.load() or ({}, {"partitions": 0, "seconds": 0.0})
         start, before, began = meta["partitions"], float(meta["seconds"]), time.monotonic()
+        if start:
+            include(Cost.told(meta))
         found[:start] = tensors["labels"].numpy() if start else 0
         for number in range(start, self.partitions):
             seed = context.seed.at("partitions", number)
@@ -149,10 +154,13 @@ class Cactus:
                 if late:
                     labels = torch.from_numpy(found[: number + 1])
                     seconds = before + time.monotonic() - began
-                    checkpoint.save({"labels": labels}, {"partitions": number + 1, "seconds": seconds})
+                    done = {"partitions": number + 1, "seconds": seconds, **so_far().facts()}
+                    checkpoint.save({"labels": labels}, done)
         return found, before
 
     def _large_clusters(self, embedding: NDArray[np.float32], seed: Seed, device: torch.device) -> Labels:
+        if is_rehearsal():  # no image goes through a network here: any clusters do
+            return np.arange(len(embedding)) % self.clusters
         kept, restarts = 0.0, 10 if self.partitions == 1 else 1
         for attempt in range(self.max_retries + 1):
             number = seed.at("k-means", attempt).value()

@@ -106,7 +106,8 @@ class Neighbours:
             adamw(params.values(), self.lr, weight_decay=self.weight_decay),
             Schedule(self.lr, warm_up=0.1),
         )
-        training.run(loss, inputs, Course.of_run(context, lambda: learner), context, 2 * self.batch)
+        course = Course.of_run(context, lambda: learner)
+        training.run(loss, inputs, course, context, 2 * self.batch, others=lambda total: starts)
         context.note(neighbours=[round(mean, 2) for mean in found.tolist()[: self.rounds]], settings=CHOSEN)
         return learner
 

@@ -143,7 +143,8 @@ class UFLST:
             RoundSchedule(self.lr, rounds),
         )
         batch = self.clusters_per_batch * self.per_cluster
-        training.run(loss, inputs, Course.of_run(context, lambda: learner), context, batch)
+        # A round is as long as there are clusters, so nobody knows beforehand how often all images are embedded.
+        training.run(loss, inputs, Course.of_run(context, lambda: learner), context, batch, others=lambda total: None)
         context.note(clusterings=rounds.facts())
         return learner, labels
 

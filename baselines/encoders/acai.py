@@ -18,6 +18,7 @@ from bench.training.checkpoint import Checkpoint
 from bench.training.loop import EpochBatches, train
 from bench.training.optimizers import adam, give_gradients
 from bench.training.steps import Step
+from bench.training.work import count
 
 VERSION = 1
 """Raised whenever the same settings would train another encoder."""
@@ -136,6 +137,7 @@ class ACAI:
 
     def losses(self, networks: Networks, x: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
         """Of the autoencoder and of the critic; x padded [B, C, S, S] in [-1, 1], share [B, 1, 1, 1] in [0, 0.5]."""
+        count(5 * len(x))  # encoder, decoder twice, critic twice
         code = networks.encoder(x)
         decoded = networks.decoder(code)
         mixture = networks.decoder(share * code + (1 - share) * code.flip(0))
@@ -221,6 +223,7 @@ class TrainedACAI:
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
         """Images [B, C, H, W] in [0, 1] -> codes [B, 16 * latent]."""
+        count(len(x))
         chunk = CHUNK.get(x.device.type, 128)
         return torch.cat([self.networks.encoder(self.networks.pad(part)).flatten(1) for part in x.split(chunk)])
 

@@ -18,6 +18,7 @@ from bench.training.checkpoint import Checkpoint
 from bench.training.loop import EpochBatches, train
 from bench.training.optimizers import adam, give_gradients, set_rate
 from bench.training.steps import Step
+from bench.training.work import count
 
 VERSION = 1
 """Raised whenever the same settings would train another encoder."""
@@ -145,6 +146,7 @@ def resized(x: Tensor, shape: tuple[int, int, int]) -> Tensor:
 
 def losses(networks: Networks, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     """Of encoder and generator, and of the discriminator; x [B, C*H*W] in [0, 1], z [B, dim]."""
+    count(4 * len(x))  # encoder, generator, and the discriminator twice
     real = networks.discriminator(torch.cat([x, networks.encoder(x)], dim=1))
     fake = networks.discriminator(torch.cat([torch.sigmoid(networks.generator(z)), z], dim=1))
     yes, no = torch.ones_like(real), torch.zeros_like(real)
@@ -209,6 +211,7 @@ class TrainedBiGAN:
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
         """Images [B, C, H, W] in [0, 1] -> embeddings [B, dim]."""
+        count(len(x))
         chunk = CHUNK.get(x.device.type, 1024)
         shape = self.networks.shape
         return torch.cat([self.networks.encoder(resized(part, shape).flatten(1)) for part in x.split(chunk)])

@@ -14,6 +14,7 @@ from bench.contracts import Context
 from bench.datasets.images import UnlabelledImages
 from bench.foreign import pretrained
 from bench.foreign.pretrained import Checkpoint
+from bench.training.work import UNKNOWN, include
 
 VERSION = 1
 """Raised whenever the same settings would make other embeddings."""
@@ -59,6 +60,7 @@ class DeepClusterImageNet:
         expected = self.sha256 or self.digest(self.weights)
         network = Network.of(pretrained.load(self.weights, expected, "DeepCluster weights")).to(images.device)
         encoder = FrozenEncoder(network, network.dim, SIZE)
+        include(UNKNOWN)
         context.note(encoder={"weights": Path(str(self.weights)).name, "sha256": expected})
         identity = {"network": "deepcluster", "version": VERSION, "sha256": expected}
         return whitened("deepcluster_imagenet", encoder, self.dim, identity, images, context)

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bench.training.work import count
+
 ALEXNET_SIDE = 64  # Hsu et al. 2019, appendix E.4
 ALEXNET = ((1.5, 5), (4.0, 5), (6.0, 3), (6.0, 3), (4.0, 3))  # maps in units of ``maps``, kernel
 
@@ -37,6 +39,7 @@ class Conv(nn.Module):
 
     def forward(self, x: Tensor, rng: torch.Generator | None = None) -> Tensor:
         """``rng`` is not used: there is no dropout."""
+        count(len(x))
         found: Tensor = self.dense(self.layers(_channels_last(sobel(x))).flatten(1))
         return found
 
@@ -64,6 +67,7 @@ class AlexNet(nn.Module):
 
     def forward(self, x: Tensor, rng: torch.Generator | None = None) -> Tensor:
         """``rng``: of the dropout before either dense layer, half of the numbers; without it there is none."""
+        count(len(x))
         if list(x.shape[2:]) != [ALEXNET_SIDE, ALEXNET_SIDE]:
             x = F.interpolate(x, (ALEXNET_SIDE, ALEXNET_SIDE), mode="bilinear", align_corners=False, antialias=True)
         maps = self.layers(_channels_last(sobel(x))).flatten(1)

@@ -19,6 +19,7 @@ from bench.foreign.formats import open_file, sha256
 from bench.foreign.probing import any_batch_size, finite, steady
 from bench.foreign.reading import user_path
 from bench.foreign.roles import ENCODER, Opened
+from bench.training.work import UNKNOWN, include
 
 VERSION = 1
 """Raised whenever the same settings would make other embeddings with the same encoder."""
@@ -77,6 +78,7 @@ class Settings:
         x = images.take(torch.randint(len(images), (SAMPLES,), generator=rng, device=images.device))
         encoder.dim = probe(name, encoder, x)
         context.note(encoder={**facts, "input": list(shape), "dim": encoder.dim, "outside_data": self.outside_data})
+        include(UNKNOWN)
         return encoder
 
     def _input_shape(self, name: str, opened: Opened, dataset: tuple[int, int, int]) -> tuple[int, int, int]:

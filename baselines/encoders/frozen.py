@@ -15,6 +15,7 @@ from bench.basics.errors import BenchError
 from bench.contracts import Context
 from bench.datasets.images import UnlabelledImages
 from bench.learners.embeddings import embed_all
+from bench.training.work import count
 
 VERSION = 1
 """Raised whenever the same features would be whitened otherwise."""
@@ -38,6 +39,7 @@ class FrozenEncoder:
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
         """Images [B, C, H, W] in [0, 1], C 1 or 3 -> [B, dim]."""
+        count(len(x))
         return torch.cat([self.features(self.prepared(part)) for part in x.split(CHUNK.get(x.device.type, 16))])
 
     def prepared(self, x: Tensor) -> Tensor:

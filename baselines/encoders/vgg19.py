@@ -16,6 +16,7 @@ from bench.contracts import Context
 from bench.datasets.images import UnlabelledImages
 from bench.foreign import pretrained
 from bench.foreign.pretrained import State
+from bench.training.work import UNKNOWN, include
 
 VERSION = 1
 """Raised whenever the same settings would make other embeddings."""
@@ -82,6 +83,7 @@ class VGG19(Features):
         expected = self.sha256 or self.digest(self.weights)
         checkpoint = pretrained.load(self.weights, expected, "VGG-19 weights")
         encoder = self.encoder(Network.of(checkpoint.state("state_dict")), images.device)
+        include(UNKNOWN)
         context.note(encoder={"weights": Path(str(self.weights)).name, "sha256": expected, "layer": self.layer})
         identity = {"network": "vgg19", "version": VERSION, "sha256": expected, "layer": self.layer, "size": self.size}
         return whitened("vgg19", encoder, self.dim, identity, images, context)

@@ -26,6 +26,7 @@ from bench.learners.conv_block_grad import (
     StatisticsGrad,
 )
 from bench.learners.conv_rows import RowsBlock
+from bench.training.work import count
 
 
 # ---------------------------------------------------------------------------------------------- parameters
@@ -120,6 +121,7 @@ class Conv4Derivatives:
             blocks.append(block.forward(x, w, gamma, beta, given[i] if given else None))
             x = blocks[-1].y
         features = self._features(x)
+        count(self.tasks * features.shape[1])
         return Forward(blocks, features, _linear(features, params["head.weight"], params["head.bias"]))
 
     def backward(

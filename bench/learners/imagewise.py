@@ -7,7 +7,7 @@ images apart: their seeds, their optimiser, their loop, and the embedding that c
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -173,11 +173,19 @@ class ImageTraining:
     schedule: Schedule
     after: Callable[[torch.Generator], None] = field(default=lambda rng: None)
 
-    def run(self, loss: Loss, inputs: Inputs, course: Course, context: Context, items: int) -> dict[str, Any]:
+    def run(
+        self,
+        loss: Loss,
+        inputs: Inputs,
+        course: Course,
+        context: Context,
+        items: int,
+        others: Callable[[int], Iterable[int] | None] = lambda total: (),
+    ) -> dict[str, Any]:
         """Train; returns what :func:`bench.training.loop.train` does. Raises Diverged at a loss that is not finite.
 
         What ``inputs`` draws comes from a generator of its own, what ``loss`` draws from another; both are seeded anew
-        in every step. items: images a step, for progress.
+        in every step. items: images a step, for progress. others: as of :class:`bench.training.steps.Step`.
         """
         device = context.device
         aside = torch.Generator(device=device)
@@ -197,7 +205,7 @@ class ImageTraining:
             return inputs(i, aside.manual_seed(course.seed.at("inputs", i).value()))
 
         outcome = train(
-            Step(lambda i: course.seed.at("step", i).value(), prepared, compute),
+            Step(lambda i: course.seed.at("step", i).value(), prepared, compute, others=others),
             {**self.params, **self.buffers},
             self.optimizer,
             course.total,

@@ -6,6 +6,7 @@ the seed. Two processes that want the same artifact at the same moment train it 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -22,11 +23,13 @@ from bench.basics.files import remove_leftovers
 from bench.basics.keys import content_key
 from bench.basics.precision import FLOAT32, with_precision
 from bench.training.checkpoint import Checkpoint, load_tensors, save_tensors
+from bench.training.work import metered
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A trained thing: its tensors and JSON facts (among them what it was made from and how long that took)."""
+    """A trained thing: its tensors and JSON facts (among them what it was made from, how long that took and, as of
+    :meth:`bench.training.work.Cost.facts`, what it cost)."""
 
     kind: str
     key: str
@@ -39,11 +42,21 @@ class ArtifactStore:
     """``<root>/<kind>-<key8>.safetensors`` for what is finished, ``….partial.safetensors`` for what is in training.
 
     precision: that of the run; what was trained in another than float32 is another artifact, whatever its recipe.
+    code: package -> SHA-256 of other people's code in the run, ``trained_by`` that of it which trains its generator or
+    encoder. That is in every recipe of the run, and the rest in the recipes of what such code makes itself: edited, it
+    trains anew.
     """
 
-    def __init__(self, root: Path, precision: str = FLOAT32) -> None:
+    def __init__(
+        self,
+        root: Path,
+        precision: str = FLOAT32,
+        code: Mapping[str, str] | None = None,
+        trained_by: Mapping[str, str] | None = None,
+    ) -> None:
         self.root = root
         self.precision = precision
+        self.code, self.trained_by = dict(code or {}), dict(trained_by or {})
         self.used: dict[str, Artifact] = {}
         """What was handed out, by key: a run writes down what it rests on."""
         self.making: Path | None = None
@@ -66,7 +79,7 @@ class ArtifactStore:
 
         ``make`` returns tensors and JSON facts. A failed ``make`` leaves no artifact behind, only its checkpoint.
         """
-        artifact = self._obtain(kind, with_precision(recipe, self.precision), make, checkpoint_seconds)
+        artifact = self._obtain(kind, self._whole(recipe, make), make, checkpoint_seconds)
         self.used[artifact.key] = artifact
         return artifact
 
@@ -87,7 +100,7 @@ class ArtifactStore:
         ``growing`` of :func:`bench.training.loop.train`), which is kept beside the artifacts. Those of ``snapshots``
         that are not above ``epochs`` become artifacts too, as if each had been asked for.
         """
-        recipe = with_precision(recipe, self.precision)
+        recipe = self._whole(recipe, make)
         line = self.path(kind, recipe).with_suffix(".training.safetensors")
 
         def trained(target: int, own: Checkpoint) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
@@ -108,6 +121,11 @@ class ArtifactStore:
         self.used[artifact.key] = artifact
         return artifact
 
+    def _whole(self, recipe: Mapping[str, Any], make: Callable[..., Any]) -> Mapping[str, Any]:
+        """The recipe, and what else can change what comes of it."""
+        code = self.code if _hands(make) & set(self.code) else self.trained_by
+        return with_precision({**recipe, **({"code": code} if code else {})}, self.precision)
+
     def _obtain(
         self,
         kind: str,
@@ -125,8 +143,10 @@ class ArtifactStore:
                     if not path.exists():
                         remove_leftovers(self.root, f"{path.stem}*")
                         self.making = partial = path.with_suffix(".partial.safetensors")
-                        tensors, meta = make(Checkpoint(partial, checkpoint_seconds, content_key(recipe)))
-                        save_tensors(path, tensors, {**meta, "recipe": dict(recipe)}, content_key(recipe))
+                        with metered() as spent:  # not of the run that happens to be the first to ask
+                            tensors, meta = make(Checkpoint(partial, checkpoint_seconds, content_key(recipe)))
+                        facts = {**spent.cost.facts(), **meta, "recipe": dict(recipe)}
+                        save_tensors(path, tensors, facts, content_key(recipe))
                         partial.unlink(missing_ok=True)
                         self.making = None
             except OSError as error:
@@ -137,3 +157,17 @@ class ArtifactStore:
         if meta.get("recipe") != json.loads(json.dumps(dict(recipe))):
             raise BenchError(f"{path} was made by another recipe than its name says; delete it and run again")
         return Artifact(kind, content_key(recipe), path, tensors, meta)
+
+
+def _hands(make: Any) -> set[str]:
+    """The packages whose code makes a thing: of the function, of the object it is a method of, of what it closes over
+    or was given in advance.
+    """
+    if isinstance(make, partial):
+        return {name for one in (make.func, *make.args, *make.keywords.values()) for name in _hands(one)}
+    held = [make, getattr(make, "__self__", None)]
+    for cell in getattr(make, "__closure__", None) or ():
+        with contextlib.suppress(ValueError):  # of a name that has no value yet
+            held.append(cell.cell_contents)
+    modules = [getattr(one, "__module__", None) for one in (*held, *map(type, held))]
+    return {one.partition(".")[0] for one in modules if isinstance(one, str)}

@@ -17,7 +17,9 @@ from bench.basics.seeds import Seed
 from bench.basics.signals import between_steps
 from bench.contracts import Learner, Monitor, ProgressCallback
 from bench.training.checkpoint import Checkpoint
+from bench.training.rehearsal import is_rehearsal, rehearsed
 from bench.training.steps import Step, Steps
+from bench.training.work import Cost, include, metered
 
 
 def train(
@@ -47,14 +49,19 @@ def train(
     step works through; progress then shows them per second. ``growing``: a training of fewer steps, complete or not,
     is the beginning of this one, so its checkpoint keeps the optimiser's state for good.
 
-    Returns ``{"loss": [total floats], "validation": [[step, accuracy], …], "seconds": training time so far, "facts":
-    what a record should say besides}``.
+    Returns ``{"loss": [total floats], "validation": [[step, accuracy], …], "seconds": training time so far, "cost":
+    a :class:`bench.training.work.Cost`, of all steps whoever took them, "facts": what a record should say besides}``.
+    The cost is included in whatever is metered around.
     Raises Diverged at the first non-finite loss.
     """
     device = next(iter(tensors.values())).device
+    if is_rehearsal():
+        cost = rehearsed(step, total, device)
+        include(cost)
+        return {"loss": [0.0] * total, "validation": [], "seconds": 0.0, "cost": cost, "facts": {}}
     losses = torch.full((max(total, 1),), float("nan"), device=device)
     validation: list[list[float]] = []
-    seconds, start = 0.0, 0
+    seconds, start, earlier = 0.0, 0, Cost()
     saved = checkpoint.load()
     if saved is not None:
         state, meta = saved
@@ -66,7 +73,12 @@ def train(
             )
         _restore(tensors, optimizer, state, checkpoint)
         start, validation, seconds = meta["step"], meta["validation"], meta["seconds"]
+        earlier = Cost.told(meta)
         losses[:start] = state["losses"][:start].to(device)
+
+    def spent_in_all() -> Cost:
+        held = time.monotonic() - began - looked if device.type == "cuda" else 0.0
+        return earlier + spent.cost + Cost(gpu_seconds=held)
 
     def save(done: int, complete: bool = False) -> None:
         state = {f"tensor.{name}": tensor for name, tensor in tensors.items()}
@@ -79,6 +91,7 @@ def train(
             "validation": validation,
             "seconds": seconds + time.monotonic() - began - looked,
             "complete": complete,
+            **spent_in_all().facts(),
         }
         checkpoint.save({**state, "losses": losses[:done]}, meta)
 
@@ -86,7 +99,7 @@ def train(
     looked = 0.0  # seconds spent on meta-validation, which is not training
     checked = start
     run = Steps(step, device)
-    with between_steps() as steps, run.running():
+    with metered() as spent, between_steps() as steps, run.running():
         for i in range(start, total):
             # An error inside a step may leave half an update, so nothing is saved on the way out of one.
             losses[i] = run(i)
@@ -104,7 +117,8 @@ def train(
                 checked = done
                 if look and monitor is not None and learner is not None:
                     looking = time.monotonic()
-                    validation.append([done, monitor(done, learner())])
+                    with metered():
+                        validation.append([done, monitor(done, learner())])
                     looked += time.monotonic() - looking
                 if validation:
                     metrics["validation"] = validation[-1][1]
@@ -120,10 +134,12 @@ def train(
                 reported = time.monotonic()  # looking and saving are no part of the next images per second
     if start < total or saved is None or (growing and not saved[1]["complete"]):
         save(total, complete=True)
+    include(cost := spent_in_all())
     return {
         "loss": losses[:total].cpu().tolist(),
         "validation": validation,
         "seconds": seconds + time.monotonic() - began - looked,
+        "cost": cost,
         "facts": run.facts if start < total else {},
     }
 

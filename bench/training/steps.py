@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
+
+from bench.training.work import Cost, count, include, metered
 
 T = TypeVar("T")
 
@@ -36,6 +38,9 @@ class Step:
 
     captures: what that is, in a few words, for the record. otherwise: the step to try where this one cannot be
     captured.
+
+    others: total -> the steps before which ``inputs`` takes images through a network that it does not take through in
+    all others (embeds all of them, say); None where nobody knows before it is done. All steps else cost the same.
     """
 
     seed: Callable[[int], int]
@@ -43,6 +48,7 @@ class Step:
     compute: Callable[..., Tensor]
     captures: str = "the whole step"
     otherwise: Step | None = None
+    others: Callable[[int], Iterable[int] | None] = lambda total: ()
 
 
 class Graphs(Protocol):
@@ -157,6 +163,7 @@ class Steps:
         self._step, self._device, self._graphs = step, device, graphs
         self._rng = torch.Generator(device=device)
         self._replay: tuple[Callable[[], None], tuple[Tensor, ...], Tensor] | None = None
+        self._images = 0  # through networks in one replay, of which Python sees nothing
         self._warm = 0
         self.fell_back: list[str] = []
         """Why something was not captured, in sentences that nobody has read yet."""
@@ -200,6 +207,7 @@ class Steps:
         for place, value in zip(static, inputs, strict=True):
             place.copy_(value)
         replay()
+        count(self._images)
         return loss
 
     def _watched(self, step: Step, inputs: tuple[Tensor, ...]) -> Tensor:
@@ -226,7 +234,8 @@ class Steps:
         # A generator of its own: one that took part in a capture that failed is not usable.
         rng = torch.Generator(device=self._device)
         try:
-            replay, loss = self._graphs.capture(lambda: step.compute(rng, *static), rng)
+            with metered() as once:  # nothing is computed yet
+                replay, loss = self._graphs.capture(lambda: step.compute(rng, *static), rng)
         except torch.OutOfMemoryError:
             self._give_up("not enough memory to capture it")
             return step, inputs
@@ -235,7 +244,8 @@ class Steps:
             if step.otherwise is None:
                 return step, inputs
             return self._capture(step.otherwise, step.otherwise.inputs(i), i)
-        self._rng, self._replay = rng, (replay, static, loss)
+        include(Cost(cpu_seconds=once.cost.cpu_seconds))
+        self._rng, self._replay, self._images = rng, (replay, static, loss), once.images
         self.program = f"captured: {step.captures}"
         return step, inputs
 

@@ -12,6 +12,7 @@ from bench.foreign import objects
 from bench.foreign.formats import open_file, sha256
 from bench.foreign.reading import user_path
 from bench.foreign.roles import GENERATOR, Opened
+from bench.training.work import UNKNOWN, include
 from methods.generators.alive import check_alive
 from methods.generators.foreign_generator import ExternalGenerator, Settings
 from methods.generators.probe import probe
@@ -105,4 +106,5 @@ def adapted(
     notes["diversity"] = check_alive(name, generator, seed.generator(images.device), images)
     notes["outside_data"] = settings.outside_data
     context.note(generator=notes)
+    include(UNKNOWN)
     return generator

@@ -19,6 +19,7 @@ from bench.training.checkpoint import Checkpoint
 from bench.training.loop import EpochBatches, train
 from bench.training.optimizers import adam, give_gradients
 from bench.training.steps import Step
+from bench.training.work import count
 from methods.generators.alive import check_alive
 from methods.generators.training import PRECISIONS, initialise, resolve_precision
 
@@ -207,6 +208,7 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """[B, latent_dim] -> [B, C, H, W] in [0, 1]."""
+        count(len(z))
         maps = F.leaky_relu(self.dense(z), 0.2).unflatten(1, self.small)
         maps = maps.contiguous(memory_format=torch.channels_last)
         maps = F.leaky_relu(self.up1(maps), 0.2, inplace=True)
@@ -249,6 +251,7 @@ class Critic(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, 1]."""
+        count(len(x))
         logits: Tensor = self.logit(self.layers(x).amax((2, 3)))
         return logits
 

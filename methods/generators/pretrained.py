@@ -13,6 +13,7 @@ from bench.contracts import Context
 from bench.datasets.images import UnlabelledImages
 from bench.foreign import pretrained
 from bench.foreign.pretrained import Checkpoint
+from bench.training.work import UNKNOWN, include
 from methods.generators.alive import check_alive
 from methods.generators.foreign_generator import ExternalGenerator, Settings
 from methods.generators.probe import probe
@@ -76,6 +77,7 @@ class Pretrained(ABC):
         generator = ExternalGenerator(self._settings(), network, network.latent_dim, images.shape, images.device)
         seed = context.seed.at("generator", "check")
         facts = probe(checkpoint.name, generator, seed.at("probe").generator(images.device))
+        include(UNKNOWN)
         facts["diversity"] = check_alive(checkpoint.name, generator, seed.generator(images.device), images)
         context.note(
             generator={

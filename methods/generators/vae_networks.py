@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from bench.basics.errors import BenchError
 from bench.learners.convolution import Conv2d, ConvTranspose2d
+from bench.training.work import count
 
 SMALL_SIDE = 32
 """Images with no longer side are small."""
@@ -123,6 +124,7 @@ class Network(nn.Module):
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Images [B, C, H, W] -> mean and log-variance, each [B, latent_dim]."""
+        count(len(x))
         # `.contiguous` leaves a one-channel image NCHW, and with it the whole network.
         x = torch.empty_like(x, memory_format=torch.channels_last).copy_(x)
         with self._autocast(x):
@@ -132,6 +134,7 @@ class Network(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         """Latents [B, latent_dim] -> logits [B, C, H, W]."""
+        count(len(z))
         with self._autocast(z):
             features = F.relu(self.dense(z)).unflatten(1, self.small)
             logits: Tensor = self.decoder(features.contiguous(memory_format=torch.channels_last))

@@ -18,6 +18,8 @@ from bench.contracts import ClusteringMethod, SamplingMethod, TaskSpec
 from bench.datasets.images import UnlabelledImages
 from bench.learners.reciprocal import NOBODY, Clustering, cluster
 from bench.training.checkpoint import Checkpoint
+from bench.training.rehearsal import rehearsing
+from bench.training.work import metered
 from methods import uflst
 from methods.uflst import UFLST, ClusterBatches, Rounds, RoundSchedule, hardest_triplets, prototypes
 
@@ -181,6 +183,18 @@ def test_it_trains_on_clusters_of_its_own_embedding_and_says_which(tmp_path, los
 
 class Interrupted(Exception):
     """As a time limit ends a run."""
+
+
+def test_its_cost_is_every_batch_and_all_images_in_every_round_and_is_not_known_beforehand(tmp_path):
+    method, given = UFLST(BACKBONE, **TINY), images()
+    with metered() as spent:
+        one = context(tmp_path / "trained")
+        method.fit(given, SPEC, one)
+    batch = method.clusters_per_batch * method.per_cluster
+    assert spent.cost.images == 11 * batch + len(one.notes["clusterings"]) * len(given)
+    with rehearsing(), metered() as rehearsed:
+        method.fit(given, SPEC, context(tmp_path / "rehearsed"))
+    assert rehearsed.cost.images is None
 
 
 def test_a_training_that_was_stopped_goes_on_with_the_clusters_that_it_had(tmp_path, monkeypatch, one_thread):

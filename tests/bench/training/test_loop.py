@@ -11,6 +11,7 @@ from bench.basics.seeds import Seed
 from bench.training.artifacts import ArtifactStore
 from bench.training.checkpoint import Checkpoint, load_tensors, save_tensors
 from bench.training.loop import train
+from bench.training.work import count
 
 
 class Stop(Exception):
@@ -36,6 +37,7 @@ def regression(path, total=40, stop_at=None, every=0.0, poison=None, executed=No
             executed.append(i)
         rng = Seed(0).at("batch", i).generator()
         x = torch.randn(5, 3, generator=rng)
+        count(len(x))
         loss = (x @ weight.T - x.sum(1, keepdim=True)).square().mean()
         if i == poison:
             loss = loss * float("nan")
@@ -278,9 +280,11 @@ def test_an_artifact_grows(tmp_path):
     assert grown(store, 2, executed=executed).path == two.path
     assert executed == list(range(12)), "each step once"
     alone = grown(ArtifactStore(tmp_path / "b"), 3)
-    assert (three.key, three.meta) == (alone.key, alone.meta)
+    assert three.key == alone.key
     assert torch.equal(three.tensors["weight"], alone.tensors["weight"])
-    assert three.meta == {"epochs": 3, "recipe": {"lr": 0.1, "epochs": 3}}
+    for one in (three, alone):
+        assert one.meta.pop("cpu_seconds") > 0
+        assert one.meta == {"epochs": 3, "recipe": {"lr": 0.1, "epochs": 3}, "images": 60, "gpu_seconds": 0.0}
     assert set(store.used) == {two.key, three.key}
     grown(store, 1, recipe={"lr": 0.2}, executed=executed)
     assert executed[12:] == list(range(4)), "another recipe has a training of its own"
