@@ -1,36 +1,25 @@
-"""The columns of a printed table. A column is a title and a function to plain text; each format escapes the
-text.
-
-To add a column, add one line to ROW_COLUMNS or SCORE_COLUMNS.
-"""
+"""How numbers of a board are written: plain text, which each format escapes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Generic, TypeVar
 
+from bench.leaderboard.board import Line, Verdict
 from bench.leaderboard.published import Published
-from bench.leaderboard.statistics import Difference
-from bench.leaderboard.table import Row, Score
+from bench.leaderboard.rows import Cost, Row, Score
+from bench.leaderboard.score_table import Shape
+from bench.leaderboard.statistics import Difference, Estimate
+from bench.leaderboard.trained import Trained
 
-T = TypeVar("T")
 DASH = "–"
 NOT_RUN = "·"
-
-
-@dataclass(frozen=True, slots=True)
-class Column(Generic[T]):
-    """One column of a table of rows, or of the scores of one shot."""
-
-    title: str
-    text: Callable[[T], str]
-    compact: bool = True
-    """Whether narrow formats (terminal, LaTeX) show it."""
-    strong: Callable[[T], bool] = lambda _: False
-    in_headings: bool = False
-    """Whether the headings say it where the rows of a table differ in it."""
+ONE_SEED = "°"
+"""Behind a difference that covers the draw of tasks only: one of the two rows was trained once."""
+TIED = "="
+BELOW = "↓"
+"""Behind a gain that is a significant loss: worse than training from scratch."""
+WALL = "†"
+"""Behind a time by the clock on the wall."""
 
 
 def percent(fraction: float) -> str:
@@ -74,14 +63,64 @@ def memory(mib: float) -> str:
     return f"{mib:.0f} MiB" if mib < 1024 else f"{mib / 1024:.1f} GiB"
 
 
+def reach(found: Estimate) -> float | None:
+    """Half of the 95 % interval: over tasks and seeds where there are two seeds or more, else over tasks alone."""
+    return found.task_ci95 if found.total_ci95 is None else found.total_ci95
+
+
 def accuracy(score: Score) -> str:
-    """As papers print it."""
+    """With the interval over all that is known of its spread."""
+    return f"{percent(score.estimate.mean)} {interval(reach(score.estimate))}"
+
+
+def as_printed(score: Score) -> str:
+    """As papers print it: the interval over tasks."""
     return f"{percent(score.estimate.mean)} {interval(score.estimate.task_ci95)}"
 
 
-def accuracy_and_standing(score: Score) -> str:
-    """With ``=`` for tied with the best."""
-    return accuracy(score) + (" =" if score.standing == "tied" else "")
+def rank(verdict: Verdict) -> str:
+    """Empty for what has none."""
+    return "" if verdict.rank is None else str(verdict.rank)
+
+
+def gap(verdict: Verdict) -> str:
+    """To the leader of the tier: ``−0.30 ° =``; a dash for the leader."""
+    if verdict.gap is None:
+        return DASH
+    return _marked(verdict.gap, TIED if verdict.standing == "tied" else "")
+
+
+def gain(verdict: Verdict) -> str:
+    """Over training from scratch: ``+33.69``, ``−1.05 ↓``."""
+    return DASH if verdict.gain is None else _marked(verdict.gain, BELOW if verdict.below_floor else "")
+
+
+def overall(verdict: Verdict) -> str:
+    """To the leader of the board, where that stands in another tier."""
+    if verdict.overall is None:
+        return ""
+    return f"{_marked(verdict.overall)} (p {p_value(verdict.overall_p)})"
+
+
+def _marked(found: Difference, mark: str = "") -> str:
+    return " ".join(part for part in (points(found.mean), "" if found.covers_seeds else ONE_SEED, mark) if part)
+
+
+def over_shorter(line: Line, shape: Shape) -> str:
+    """What the longer training brought: ``+5.40 ° over 1,000``; empty where there is no shorter one."""
+    if line.shorter is None or shape not in line.over_shorter:
+        return ""
+    return f"{_marked(line.over_shorter[shape][0])} over {line.shorter.trained.iterations:,}"
+
+
+def epochs(trained: Trained) -> str:
+    """Of generator and encoder: ``10 VAE``."""
+    return ", ".join(f"{count:,} {title}" for title, count in trained.epochs) or DASH
+
+
+def seeds(row: Row) -> str:
+    """How many trainings."""
+    return str(len(row.seeds))
 
 
 def seed_spread(score: Score) -> str:
@@ -90,18 +129,28 @@ def seed_spread(score: Score) -> str:
     return f"{DASH} (1)" if found.seed_sd is None else f"{percent(found.seed_sd)} ({found.seeds})"
 
 
-def total_interval(score: Score) -> str:
-    """The interval over tasks and seeds."""
-    half = score.estimate.total_ci95
-    return DASH if half is None else interval(half)
+def images(cost: Cost) -> str:
+    """Through networks, in thousands or millions: ``1.25 M``."""
+    if math.isnan(cost.images):
+        return DASH
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if cost.images >= size:
+            return f"{cost.images / size:.3g} {unit}"
+    return f"{cost.images:.0f}"
 
 
-def standing(score: Score) -> str:
-    """Best, tied, or how far behind."""
-    if score.behind is None:
-        return "best" if score.standing == "best" else DASH
-    told = f"{points(-score.behind.mean)} (p {p_value(score.p_holm)})"
-    return f"tied, {told}" if score.standing == "tied" else told
+def time(cost: Cost) -> str:
+    """Of the processor or the GPU where that is known, else by the clock on the wall: ``12.5 min †``."""
+    if not math.isnan(cost.gpu_seconds) and cost.gpu_seconds:
+        return f"{duration(cost.gpu_seconds)} GPU"
+    if not math.isnan(cost.cpu_seconds):
+        return f"{duration(cost.cpu_seconds)} CPU"
+    return DASH if math.isnan(cost.seconds) else f"{duration(cost.seconds)} {WALL}"
+
+
+def side(row: Row) -> str:
+    """Side information, or a dash for none."""
+    return ", ".join(row.side) or DASH
 
 
 def published_numbers(score: Score) -> str:
@@ -117,21 +166,3 @@ def _published(one: Published, score: Score) -> str:
 def labels_seen(row: Row) -> str:
     """Of which images it was trained with labels."""
     return "meta-train" if row.supervised else "other images" if row.group == "transfer" else "none"
-
-
-ROW_COLUMNS: tuple[Column[Row], ...] = (
-    Column("method", lambda row: row.label),
-    Column("budget", lambda row: row.budget, in_headings=True),
-    Column("labels", labels_seen),
-    Column("side information", lambda row: ", ".join(row.side) or "none"),
-    Column("training", lambda row: duration(row.train_seconds), compact=False),
-    Column("peak memory", lambda row: memory(row.peak_memory_mib), compact=False),
-)
-
-SCORE_COLUMNS: tuple[Column[Score], ...] = (
-    Column("accuracy %", accuracy_and_standing, strong=lambda score: score.standing == "best"),
-    Column("seeds: sd (n)", seed_spread),
-    Column("tasks and seeds", total_interval, compact=False),
-    Column("against the best", standing, compact=False),
-    Column("published", published_numbers, compact=False),
-)

@@ -17,14 +17,20 @@ from numpy.typing import NDArray
 
 from bench.basics.errors import BenchError
 from bench.basics.precision import UNDECLARED
+from bench.leaderboard.reruns import SUPERSEDED, supersede
 from bench.planning import catalogue, side
 from bench.planning.catalogue import RESERVED
+from bench.planning.code import CODE
 from bench.planning.overrides import UNNAMED
+from bench.records.aside import belongs
 from bench.records.record import Evaluation, RunRecord, folder_name, read_record, run_folders, strays
 from bench.records.scores import read_scores
 
 ROW = ["dataset", "dataset_hash", "method", "budget", "variant"]
 """What makes runs one row of a leaderboard; they may then differ by their training seed only."""
+
+COST_COLUMNS = ("images", "cpu_seconds", "gpu_seconds")
+"""What training cost, see :mod:`bench.training.work`; NaN is unknown."""
 
 RUN_COLUMNS = [
     *(
@@ -41,6 +47,8 @@ RUN_COLUMNS = [
         "transductive",
     ),
     *("outside_data", "side", "cite", "train_seconds", "peak_memory_mib", "created", "artifacts", "config", "notes"),
+    "environment",
+    *COST_COLUMNS,
 ]
 SCORE_COLUMNS = ["run", "manifest", "shot", "task", "correct", "total", "accuracy"]
 EVALUATION_COLUMNS = ["run", "manifest", "split", "way", "shot", "query", "tasks"]
@@ -96,7 +104,8 @@ def load(outs: Path | Sequence[Path]) -> Frames:
         for folder in run_folders(out):
             try:
                 record = read_record(folder)
-                if folder.name != (name := folder_name(record.seed, record.key)):
+                if not belongs(folder, record.seed, record.key):
+                    name = folder_name(record.seed, record.key)
                     raise BenchError(f"{folder} holds the record of another run, {name}; move it away and run again")
                 run = _run(len(runs), folder, out, record)
                 if record.done:
@@ -109,6 +118,7 @@ def load(outs: Path | Sequence[Path]) -> Frames:
             else:
                 runs.append(run)
         problems += [problem.replace(f"{out}/", "") for problem in strays(out)]
+    supersede(runs)
     if not runs:
         where = ", ".join(str(out) for out in outs)
         damaged = f"; {len(problems)} are damaged, the first: {problems[0]}" if problems else ""
@@ -173,19 +183,34 @@ def _run(run: int, folder: Path, out: Path, record: RunRecord) -> dict[str, Any]
         "variant": "",
         "seed": int(record.seed),
         "title": card.title,
-        "group": card.group,
+        "group": "ceiling" if card.supervised and card.group in ("unsupervised", "floor") else card.group,
         "supervised": bool(card.supervised),
         "transductive": card.transductive,
         "outside_data": bool(card.outside_data),
         "side": side.of_record(record),
         "cite": card.cite,
         "train_seconds": sum(trained) if trained else float("nan"),
+        **_cost(record),
         "peak_memory_mib": float("nan") if record.peak_memory_mib is None else float(record.peak_memory_mib),
         "created": record.created,
         "artifacts": tuple(sorted(record.notes.get("artifacts", ()))),
         "config": {**catalogue.of_today(record.config), "precision": record.precision},
         "notes": record.notes,
+        "environment": record.environment,
     }
+
+
+def _cost(record: RunRecord) -> dict[str, float]:
+    """What training cost, by measures that do not depend on what else the machine did; NaN is unknown."""
+    noted = record.notes.get("cost")
+    told: Mapping[str, Any] = noted if isinstance(noted, Mapping) else {}
+
+    def number(name: str) -> float:
+        value = told.get(name)
+        right = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+        return float(value) if right else float("nan")  # type: ignore[arg-type]
+
+    return {name: number(name) for name in COST_COLUMNS}
 
 
 def _evaluation(run: int, one: Evaluation) -> dict[str, Any]:
@@ -240,6 +265,11 @@ def _canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=str)
 
 
+def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted name -> value, of every setting that a training may depend on, but for the name of its budget."""
+    return dict(_leaves(config))
+
+
 def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
     for key, value in config.items():
         name = f"{prefix}{key}"
@@ -247,6 +277,8 @@ def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, 
             continue
         if key == "_target_":  # the class may have moved since; what it is has not
             value = config.get("identity", value)
+        elif key == CODE:
+            name, value = f"{prefix}code", str(value)[:8]
         elif key in RESERVED:  # what people read, not what a run depends on
             continue
         if key == config.get("own"):  # where a file of the user's own was; its SHA-256 says what it was
@@ -261,6 +293,6 @@ def _supersede(runs: pd.DataFrame) -> pd.DataFrame:
     """Keep the latest of several finished runs of one row and seed."""
     done = runs[runs["status"] == "done"].sort_values(["created", "folder"], kind="stable")
     old = done.index[done.duplicated([*ROW, "seed"], keep="last")]
-    runs.loc[old, "status"] = "superseded"
+    runs.loc[old, "status"] = SUPERSEDED
     runs.loc[old, "reason"] = "a later run of the same method, settings and seed counts"
     return runs

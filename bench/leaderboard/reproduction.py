@@ -19,6 +19,7 @@ from bench.leaderboard.score_table import EvaluationSet
 from bench.leaderboard.table import Table
 from bench.leaderboard.trainings import changes
 from bench.planning import catalogue
+from bench.planning.catalogue import Variant
 from bench.planning.values import same, setting
 
 NAME = r"[\w.-]+"
@@ -39,8 +40,10 @@ class _Shared:
     ways: tuple[int, ...]
 
 
-def commands(table: Table, frames: Frames) -> tuple[str, ...]:
+def commands(table: Table, frames: Frames, known: Mapping[str, Variant] | None = None) -> tuple[str, ...]:
     """One line for all runs of ``table`` with the same settings, ways, shots and seeds; in the order of its rows.
+
+    ``known``: all methods by their exact names, for callers that ask often; they are looked up otherwise.
 
     A file of the user's own has its bare name. A run whose method or budget has a name that cannot be typed has no
     line: ``bench run`` did not make it.
@@ -48,12 +51,13 @@ def commands(table: Table, frames: Frames) -> tuple[str, ...]:
     asked: dict[_Shared, dict[tuple[str, int], set[int]]] = defaultdict(lambda: defaultdict(set))
     runs = frames.runs.set_index("run")[["dataset", "method", "budget", "seed", "config"]].to_dict("index")
     answered = set(zip(frames.evaluations["run"], frames.evaluations["manifest"]))
+    known = catalogue.variants() if known is None else known
     for run in (run for row in table.rows for run in row.runs):
         if not _can_be_typed(runs[run]):
             continue
         method, seed = str(runs[run]["method"]).partition(",")[0], int(runs[run]["seed"])
         for ways, shots, tasks in _requests(s for s in table.manifests.values() if (run, s.manifest) in answered):
-            asked[_shared(runs[run], tasks, ways)][method, seed] |= shots
+            asked[_shared(runs[run], tasks, ways, known)][method, seed] |= shots
     return tuple(
         _line(shared, methods, shots, seeds)
         for shared, found in asked.items()
@@ -112,7 +116,9 @@ def _from_bytes(word: str) -> bool:
     return all("\udc80" <= c <= "\udcff" for c in word if "\ud800" <= c <= "\udfff")
 
 
-def _shared(run: Mapping[str, Any], tasks: EvaluationSet, ways: tuple[int, ...]) -> _Shared:
+def _shared(
+    run: Mapping[str, Any], tasks: EvaluationSet, ways: tuple[int, ...], known: Mapping[str, Variant]
+) -> _Shared:
     """tasks: some of the smallest of ``ways``."""
     config: Mapping[str, Any] = run["config"]
     dataset, budget = _dataset(str(run["dataset"]), config), str(run["budget"]).partition(",")[0]
@@ -120,7 +126,7 @@ def _shared(run: Mapping[str, Any], tasks: EvaluationSet, ways: tuple[int, ...])
     told |= {f"budget.{key}": text for key, text in changes(str(run["budget"]), config).items()}
     told |= {_whole(key, config): text for key, text in changes(str(run["method"]), config).items()}
     named = {key: _value(key, text, config) for key, text in told.items()}
-    fixed = _fixed(str(run["method"]).partition(",")[0], budget)
+    fixed = _fixed(known.get(str(run["method"]).partition(",")[0]), budget)
     options = _options(told, fixed, config)
     asked = _tasks(dataset, budget, fixed, tasks, config)
     if len(ways) > 1:
@@ -186,9 +192,8 @@ def hydra_text(value: Any) -> str:
     return "'" + re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), value) + "'"
 
 
-def _fixed(method: str, budget: str) -> dict[str, str]:
+def _fixed(variant: Variant | None, budget: str) -> dict[str, str]:
     """What the names of a method and a budget set already; nothing for names that this installation does not have."""
-    variant = catalogue.variants().get(method)
     recommended = catalogue.raw("budget", budget).get("recommend", ()) if budget in catalogue.options("budget") else ()
     texts = (*recommended, *(variant.overrides if variant is not None else ()))
     return dict(text.split("=", 1) for text in texts)

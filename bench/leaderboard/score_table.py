@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from bench.basics.side import ordered
-from bench.leaderboard.loading import ROW, Frames
+from bench.leaderboard.loading import COST_COLUMNS, ROW, Frames
 from bench.leaderboard.statistics import Scores
 
 
@@ -108,6 +108,8 @@ def _entry(key: Mapping[str, str], runs: pd.DataFrame) -> Entry:
             "outside_data": bool(runs["outside_data"].any()),
             "side": ordered(word for words in runs["side"] for word in words),
             "train_seconds": float(runs["train_seconds"].mean()),
+            # One run of unknown cost makes the mean unknown.
+            **{name: float(runs[name].mean(skipna=False)) for name in COST_COLUMNS},
             "peak_memory_mib": float(runs["peak_memory_mib"].max()),
             "left_out": left_out(runs["notes"]),
             "unanswered": unanswered(runs["notes"]),

@@ -11,70 +11,18 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
+
+import pandas as pd
 
 from bench.basics.errors import BenchError
+from bench.leaderboard.board import Board, Preference, arrange
 from bench.leaderboard.loading import Frames
-from bench.leaderboard.published import Published, published
-from bench.leaderboard.score_table import Entry, EvaluationSet, ScoreTable, Shape
-from bench.leaderboard.statistics import Difference, Estimate, Scores, estimate, holm, paired_difference
-from bench.planning.values import setting
+from bench.leaderboard.made import Made, made
+from bench.leaderboard.rows import GROUPS, Row, group_entries, row
+from bench.leaderboard.score_table import EvaluationSet, ScoreTable, Shape
 
-GROUPS = {"unsupervised": "Unsupervised", "floor": "Floors", "ceiling": "Ceilings", "transfer": "Transfer"}
-"""Groups in the order in which tables show them; they are never ranked against each other."""
-
-SIGNIFICANCE = 0.05
 MOST_BYTES_OF_NAME = 160
-
-Standing = Literal["best", "tied", "behind", "alone", "untested"]
-"""``tied``: not significantly different from the best (Holm-corrected p >= 0.05); ``alone``: nobody to
-compare with; ``untested``: behind on a single task, which no test can judge.
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """One row at one way and shot."""
-
-    estimate: Estimate
-    seeds: tuple[int, ...]
-    standing: Standing
-    behind: Difference | None = None
-    """The best of the same group and budget minus this row; None for the best."""
-    p_holm: float | None = None
-    """None for the best, and where the difference has no p-value."""
-    published: tuple[Published, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One method with one budget."""
-
-    method: str
-    title: str
-    group: str
-    budget: str
-    variant: str
-    seeds: tuple[int, ...]
-    supervised: bool
-    transductive: bool | None
-    outside_data: bool
-    side: tuple[str, ...]
-    """What it used beside unlabelled images of the dataset: words of :data:`bench.basics.side.SIDE`."""
-    cite: str
-    train_seconds: float
-    """Mean over seeds: generator, encoder and meta-training; NaN when unknown."""
-    peak_memory_mib: float
-    """Largest over seeds; NaN when unknown."""
-    runs: tuple[int, ...]
-    scores: Mapping[Shape, Score]
-    gaps: Mapping[int, str] = field(default_factory=dict)
-    """Ways of the table of which it answered no tasks, and why not."""
-
-    @property
-    def label(self) -> str:
-        """The title, with what tells it apart from another row of that title."""
-        return f"{self.title} [{self.variant}]" if self.variant else self.title
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +42,9 @@ class Table:
     """For file names; no two tables of a leaderboard have the same, whatever the capitals."""
     left_out: tuple[str, ...] = ()
     """What images or classes runs of this table did without; sentences of their records, each once."""
+    board: Board = field(default_factory=Board)
+    """The same rows, ranked."""
+    made: Made = field(default_factory=Made)
 
     @property
     def title(self) -> str:
@@ -147,8 +98,11 @@ class Leaderboard:
     """Sentences that name the rows that were not wanted because of their side information."""
 
 
-def build(frames: Frames) -> Leaderboard:
-    """The leaderboard of all finished runs. BenchError when there is none."""
+def build(frames: Frames, preference: Preference | None = None) -> Leaderboard:
+    """The leaderboard of all finished runs. BenchError when there is none.
+
+    ``preference``: which of a method's settings stands for it, see :func:`bench.leaderboard.board.arrange`.
+    """
     if frames.finished.empty:
         counts = frames.runs["status"].value_counts().sort_index()
         told = ", ".join(f"{count} {status}" for status, count in counts.items())
@@ -156,7 +110,7 @@ def build(frames: Frames) -> Leaderboard:
     book = ScoreTable(frames)
     tables: list[Table] = []
     for number, manifests in _tables(book):
-        table = _table(book, number, manifests)
+        table = _table(book, number, manifests, frames.runs, preference)
         slug, taken = _slug(table), {other.slug.casefold() for other in tables}
         slugs = itertools.chain([slug], (f"{slug}-same-name-{count}" for count in itertools.count(2)))
         tables.append(replace(table, slug=next(one for one in slugs if one.casefold() not in taken)))
@@ -243,17 +197,13 @@ def _answering(table: _Sets, answered_by: Mapping[str, set[int]]) -> set[int]:
     return set().union(*(answered_by[one.manifest] for one in table.values()))
 
 
-def _table(book: ScoreTable, number: int, manifests: _Sets) -> Table:
+def _table(book: ScoreTable, number: int, manifests: _Sets, runs: pd.DataFrame, preference: Preference | None) -> Table:
     first = next(iter(manifests.values()))
-    scores: dict[Shape, dict[Entry, Score]] = {}
-    for shape, one in manifests.items():
-        answers = {entry: found for entry in book.entries if (found := book.scores(entry, one.manifest)) is not None}
-        scores[shape] = _column(answers, one)
-    entries = [entry for entry in book.entries if any(entry in column for column in scores.values())]
-    rows = [
-        _row(entry, {shape: column[entry] for shape, column in scores.items() if entry in column}, _ways(manifests))
-        for entry in entries
-    ]
+    answering = {one.manifest for one in manifests.values()}
+    entries = [entry for entry in book.entries if book.answered(entry) & answering]
+    rows = [row(book, alike, length, manifests) for (_, _, length), alike in group_entries(entries).items()]
+    ordered = tuple(sorted(rows, key=lambda one: _order(one, tuple(manifests))))
+    shown = [run for one in rows for run in one.runs]
     return Table(
         dataset=first.dataset,
         dataset_hash=first.dataset_hash,
@@ -261,90 +211,30 @@ def _table(book: ScoreTable, number: int, manifests: _Sets) -> Table:
         query=first.query,
         number=number,
         manifests=dict(manifests),
-        rows=tuple(sorted(rows, key=lambda row: _order(row, tuple(manifests)))),
+        rows=ordered,
         left_out=tuple(dict.fromkeys(sentence for entry in entries for sentence in entry.facts["left_out"])),
+        board=arrange(ordered, tuple(manifests), preference),
+        made=made(runs[runs["run"].isin(shown)]),
     )
 
 
-def _column(answers: Mapping[Entry, tuple[tuple[int, ...], Scores]], one: EvaluationSet) -> dict[Entry, Score]:
-    """Estimates of one column, and how each compares with the best of its group and budget."""
-    estimates = {entry: estimate(scores) for entry, (_, scores) in answers.items()}
-    blocks: dict[tuple[str, str], list[Entry]] = defaultdict(list)
-    for entry in answers:
-        blocks[entry.facts["group"], entry.budget].append(entry)
-    column: dict[Entry, Score] = {}
-    for block in blocks.values():
-        best = max(block, key=lambda entry: estimates[entry].mean)
-        others = [entry for entry in block if entry is not best]
-        behind = [paired_difference(answers[best][1], answers[entry][1]) for entry in others]
-        judged = [difference.p for difference in behind if difference.p is not None]
-        corrected = holm(judged) if len(judged) == len(behind) else [None] * len(behind)
-        for entry, difference, p in [(best, None, None), *zip(others, behind, corrected)]:
-            standing: Standing
-            if difference is None:
-                standing = "best" if others else "alone"
-            elif p is None:
-                standing = "untested"
-            else:
-                standing = "behind" if p < SIGNIFICANCE else "tied"
-            column[entry] = Score(
-                estimate=estimates[entry],
-                seeds=answers[entry][0],
-                standing=standing,
-                behind=difference,
-                p_holm=p,
-                published=_published(entry, one),
-            )
-    return column
-
-
-def _published(entry: Entry, one: EvaluationSet) -> tuple[Published, ...]:
-    if one.split != "test":
-        return ()
-    config = entry.facts["config"]
-    return published(one.dataset, entry.method, config, way=one.way, shot=one.shot, query=one.query)
-
-
-def _row(entry: Entry, scores: Mapping[Shape, Score], ways: Sequence[int]) -> Row:
-    facts = entry.facts
-    return Row(
-        method=entry.method,
-        title=facts["title"],
-        group=facts["group"],
-        budget=entry.budget,
-        variant=entry.variant,
-        seeds=tuple(sorted({seed for score in scores.values() for seed in score.seeds})),
-        supervised=facts["supervised"],
-        transductive=facts["transductive"],
-        outside_data=facts["outside_data"],
-        side=facts["side"],
-        cite=facts["cite"],
-        train_seconds=facts["train_seconds"],
-        peak_memory_mib=facts["peak_memory_mib"],
-        runs=entry.runs,
-        scores=scores,
-        gaps={way: _why_not(entry, way) for way in ways if way not in {shape.way for shape in scores}},
-    )
-
-
-def _why_not(entry: Entry, way: int) -> str:
-    trained = setting(entry.facts["config"], "train.way")
-    unknown = "not asked" if trained is None else f"trained on {trained}-way tasks, and not asked these"
-    return str(entry.facts["unanswered"].get(f"{way}-way", unknown))
-
-
-def _order(row: Row, shapes: Sequence[Shape]) -> tuple[Any, ...]:
+def _order(one: Row, shapes: Sequence[Shape]) -> tuple[Any, ...]:
     names = list(GROUPS)
-    group = names.index(row.group) if row.group in names else len(names)
-    means = [-row.scores[shape].estimate.mean if shape in row.scores else math.inf for shape in shapes]
-    return (group, row.group, row.budget, means, row.method, row.variant)
+    group = names.index(one.group) if one.group in names else len(names)
+    means = [-one.scores[shape].estimate.mean if shape in one.scores else math.inf for shape in shapes]
+    return (group, one.group, means, one.method, one.variant, one.trained.iterations, one.trained.epochs)
 
 
 def _unfinished(frames: Frames, tables: Sequence[Table]) -> tuple[Unfinished, ...]:
     """Every run that no table shows, those too that are finished."""
     shown = {run for table in tables for row in table.rows for run in row.runs}
     rest = frames.runs[~frames.runs["run"].isin(shown)]
-    rest = rest.assign(reason=rest["reason"].where(rest["status"] != "done", "it has no score that a table shows"))
+    rest = rest.assign(
+        reason=rest["reason"].where(
+            rest["status"] != "done",
+            "it has no score that a table shows, or another run of this seed and training counts",
+        )
+    )
     rest = rest.sort_values(["dataset", "method", "budget", "seed", "status", "folder"], kind="stable")
     rest = rest[["dataset", "method", "budget", "seed", "status", "reason"]]
     return tuple(Unfinished(*values) for values in rest.itertuples(index=False, name=None))

@@ -7,6 +7,7 @@ import ctypes
 import gc
 import os
 import platform
+import re
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ def environment(device: torch.device) -> dict[str, Any]:
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
         "bench": bench.__version__,
+        **({"commit": found} if (found := commit(Path(bench.__file__).parents[1])) else {}),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
@@ -51,6 +53,34 @@ def environment(device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         **({"triton": _version("triton")} if gpu else {}),
     }
+
+
+_COMMIT = re.compile("[0-9a-f]{40}([0-9a-f]{24})?")
+
+
+def commit(checkout: Path) -> str | None:
+    """The git commit that is checked out in a folder; None where that is no checkout, or git's files do not say it."""
+    try:
+        folder = checkout / ".git"
+        if folder.is_file():  # of a worktree or a submodule
+            folder = checkout / folder.read_text().removeprefix("gitdir:").strip()
+        shared = folder / "commondir"
+        common = folder / shared.read_text().strip() if shared.is_file() else folder
+        head = (folder / "HEAD").read_text().strip()
+        if head.startswith("ref:"):
+            head = _resolved(head.removeprefix("ref:").strip(), folder, common)
+    except (OSError, UnicodeDecodeError):
+        return None
+    return head if _COMMIT.fullmatch(head) else None
+
+
+def _resolved(name: str, folder: Path, common: Path) -> str:
+    """What a branch points to: its own file counts more than the list of packed ones."""
+    for place in (folder, common):
+        if (place / name).is_file():
+            return (place / name).read_text().strip()
+    packed = (line.split() for line in (common / "packed-refs").read_text().splitlines())
+    return next((words[0] for words in packed if words[1:] == [name]), "")
 
 
 def _version(package: str) -> str | None:

@@ -17,6 +17,8 @@ from bench.records.scores import scores_digest
 from bench.records.seal import sealed
 
 QUERIES = 75
+LENGTHS = {"quick": 1000, "long": 5000}
+"""Meta-iterations of made-up budgets."""
 
 
 def manifest_hash(*parts: object) -> str:
@@ -128,7 +130,12 @@ def write_run(
             seed=seed,
             budget=budget,
             config=_on(
-                dataset, config or {"budget": {"name": budget, "meta_iterations": 1000}, "method": {"alpha": 0.2}}
+                dataset,
+                config
+                or {
+                    "budget": {"name": budget, "meta_iterations": LENGTHS.get(budget, 1000)},
+                    "method": {"alpha": 0.2},
+                },
             ),
             evaluations=tuple(evaluations),
             timings={"generator": 100.0, "fit": 50.0 + seed, "total": 200.0},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -41,8 +42,7 @@ def test_a_run_becomes_a_row(tmp_path):
     for shot in (1, 5):
         mine = tasks[tasks["shot"] == shot]
         assert row.scores[5, shot].estimate.mean == pytest.approx((mine["correct"] / mine["total"]).mean())
-    assert (row.seeds, row.transductive, row.supervised, row.train_seconds) == ((4,), True, False, 154.0)
-    assert row.scores[5, 1].standing == "alone"
+    assert (row.seeds, row.transductive, row.supervised, row.cost.seconds) == ((4,), True, False, 154.0)
 
 
 def test_seeds_share_a_row_and_budgets_do_not(tmp_path):
@@ -64,31 +64,31 @@ def test_seeds_from_before_a_setting_was_added_to_a_method_share_the_row_of_thos
     assert (row.seeds, row.variant) == ((0, 1), "")
 
 
-def test_ties_are_paired_tests_corrected_within_group_and_budget(tmp_path):
+def test_ties_are_paired_tests_corrected_for_all_pairs_of_a_tier(tmp_path):
     write_example(tmp_path)
     table = build(load(tmp_path)).tables[1]
-    scores = {
-        row.method: row.scores[5, 1] for row in table.rows if row.budget == "quick" and row.group == "unsupervised"
-    }
-    (best,) = [method for method, score in scores.items() if score.standing == "best"]
+    (tier,) = [tier for tier in table.board.tiers if tier.iterations == 1000]
+    verdicts = {line.row.method: line.verdicts[5, 1] for line in tier.ranked}
+    (best,) = [method for method, verdict in verdicts.items() if verdict.standing == "leader"]
     matrices = {}
-    for method in scores:
+    for method in verdicts:
         rows = [
             pd.read_parquet(path / "tasks.parquet").query("shot == 1")
             for path in sorted((tmp_path / "omniglot" / method).glob("[012]-*"))
             if json.loads((path / "run.json").read_text())["budget"] == "quick"
         ]
         matrices[method] = np.stack([(r["correct"] / r["total"]).to_numpy() for r in rows])
-    others = [method for method in scores if method != best]
-    corrected = holm([paired_difference(matrices[best], matrices[m]).p for m in others])
-    assert [scores[m].p_holm for m in others] == pytest.approx(corrected)
-    assert {m: scores[m].standing for m in others} == {
-        m: "behind" if p < 0.05 else "tied" for m, p in zip(others, corrected)
-    }
-    assert {"alpha-one", "alpha-two"} == {m for m, s in scores.items() if s.standing in ("best", "tied")}
+    others = [method for method in verdicts if method != best]
+    pairs = list(itertools.combinations(verdicts, 2))
+    corrected = dict(zip(pairs, holm([paired_difference(matrices[a], matrices[b]).p for a, b in pairs])))
+    p = {method: next(p for pair, p in corrected.items() if set(pair) == {best, method}) for method in others}
+    assert [verdicts[m].gap_p for m in others] == pytest.approx([p[m] for m in others])
+    assert {m: verdicts[m].standing for m in others} == {m: "behind" if p[m] < 0.05 else "tied" for m in others}
+    assert {"alpha-one", "alpha-two"} == {m for m, one in verdicts.items() if one.standing in ("leader", "tied")}
     # A method of another budget or group is never the best of this one.
-    assert row_of(table, "beta", "long").scores[5, 1].standing == "alone"
-    assert row_of(table, "ceiling-one").scores[5, 1].standing == "alone"
+    (long,) = [tier for tier in table.board.tiers if tier.iterations == 5000]
+    assert [(line.row.method, line.verdicts[5, 1].standing) for line in long.ranked] == [("beta", "alone")]
+    assert {line.row.group for line in table.board.references} == {"floor", "ceiling"}
 
 
 def test_other_tasks_are_another_table(tmp_path):
