@@ -13,6 +13,7 @@ from bench.cli.asking import console, numbers, say, warn
 
 if TYPE_CHECKING:
     from bench.leaderboard.baseline import Baseline
+    from bench.leaderboard.table import Leaderboard
 
 
 @app.command()
@@ -20,8 +21,8 @@ def report(
     runs: Annotated[Path, typer.Option(help="Folder of run records.")] = Path("runs"),
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("reports"),
     format: Annotated[
-        str, typer.Option("--format", help="md, html, tex, csv, png; comma-separated.")
-    ] = "md,html,tex,csv,png",
+        str, typer.Option("--format", help="md, html, tex, csv, png, svg; comma-separated.")
+    ] = "md,html,tex,csv,png,svg",
     experiment: Annotated[
         str | None, typer.Option(help="Only this table or figure of a paper, from 'bench list experiments'.")
     ] = None,
@@ -37,6 +38,20 @@ def report(
     ] = None,
     without: Annotated[
         str | None, typer.Option(help="Only rows that do not use this side information, comma-separated.")
+    ] = None,
+    select: Annotated[
+        str,
+        typer.Option(
+            help="Which setting stands for a method: the usual rule, or val, the best on meta-validation tasks."
+        ),
+    ] = "usual",
+    since: Annotated[
+        Path | None,
+        typer.Option(help="Also say what changed since these records, or those of this report: OUT/changes.md, .csv."),
+    ] = None,
+    index: Annotated[
+        Path | None,
+        typer.Option(help="Only write index.html over the reports in this folder: what each says first, its pages."),
     ] = None,
 ) -> None:
     """Write the leaderboard of all finished runs: tables with intervals, seed spread and ties, and figures.
@@ -56,23 +71,58 @@ def report(
       bench report --side none
 
       bench report --without transduction,class-size-prior
+
+      bench report --select val
+
+      bench report --out reports/omniglot --records --since reports/omniglot
+
+      bench report --index reports
     """
+    if index is not None:
+        from bench.reporting.index import write_index
+
+        say(str(write_index(index)))
+        return
     from bench.leaderboard.selection import wanted
+    from bench.reporting import changes
     from bench.reporting.report import write_report
+    from bench.reporting.terminal import TOP, to_terminal
+
+    def summary(board: Leaderboard) -> None:
+        console().print(to_terminal(board, TOP))
 
     formats = [part.strip() for part in format.split(",") if part.strip()]
-    for path in write_report(runs, out, formats, experiment, records, warn, wanted(side, without)):
-        say(str(path))
+    chosen = wanted(side, without)
+    if experiment is not None and (since is not None or select != "usual"):
+        raise BenchError("--since and --select are of the leaderboard, which --experiment leaves out")
+    # Read first: the records of the last report are replaced by those of this one.
+    before = None if since is None else changes.read(since, chosen, select)
+    paths = write_report(runs, out, formats, experiment, records, warn, chosen, select, summary)
+    for folder in dict.fromkeys(path.parent for path in paths):
+        say(f"{folder}: {' '.join(path.name for path in paths if path.parent == folder)}")
+    if before is not None:
+        found, paths = changes.write(before, changes.read(runs, chosen, select), out)
+        for path in paths:
+            say(str(path))
+        console().print(changes.to_terminal(found))
 
 
 @app.command()
 def compare(
-    a: Annotated[str, typer.Argument(help="A method as a record names it; METHOD@BUDGET where it has several.")],
-    b: Annotated[str, typer.Argument(help="Another one.")],
+    methods: Annotated[
+        list[str], typer.Argument(help="Methods as records name them; METHOD@BUDGET where one has several.")
+    ],
     runs: Annotated[Path, typer.Option(help="Folder of run records.")] = Path("runs"),
     dataset: DatasetOption = None,
+    all_pairs: Annotated[
+        bool, typer.Option("--all-pairs", help="Every two of them, instead of the first with each of the others.")
+    ] = False,
+    format: Annotated[str, typer.Option("--format", help="table, md, csv or json.")] = "table",
 ) -> None:
-    """Compare two methods task by task: difference, 95 % interval, p-value.
+    """Compare methods task by task: difference, 95 % interval, p-value.
+
+    The first with each of the others; runs that were trained equally long, unless budgets are named. Of several
+    comparisons on the same tasks there is also a p-value that is corrected for their number.
 
     Examples:
 
@@ -81,21 +131,31 @@ def compare(
       bench compare lasium-ro-vae-maml umtra-maml --dataset omniglot
 
       bench compare umtra-maml@paper umtra-maml@paper,meta_iterations=5000
+
+      bench compare lasium-ro-vae-maml lasium-oc-vae-maml umtra-maml --all-pairs --format csv
     """
-    from bench.leaderboard.compare import compare as compare_methods
+    from bench.leaderboard.compare import compare_several
     from bench.leaderboard.loading import load
+    from bench.reporting import comparisons
     from bench.reporting.terminal import comparison_table
 
+    texts = {"md": comparisons.as_markdown, "csv": comparisons.as_csv, "json": comparisons.as_json}
+    if format not in ("table", *texts):
+        raise BenchError(f"--format {format!r} is none of table, {', '.join(texts)}.{did_you_mean(format, texts)}")
     frames = load(runs)
     warn(frames.problems)
-    found = compare_methods(a, b, frames)
+    found, problems = compare_several(methods, frames, all_pairs)
+    warn(problems)
     if dataset is not None:
         shared = {one.evaluation.dataset for one in found}
         found = [one for one in found if one.evaluation.dataset == dataset]
         if not found:
             hint = did_you_mean(dataset, shared)
-            raise BenchError(f"{a} and {b} have no tasks of dataset {dataset!r} in common.{hint}")
-    console().print(comparison_table(found))
+            raise BenchError(f"{' and '.join(methods)} have no tasks of dataset {dataset!r} in common.{hint}")
+    if format == "table":
+        console().print(comparison_table(found))
+    else:
+        typer.echo(texts[format](found), nl=False)
 
 
 @app.command()

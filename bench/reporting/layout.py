@@ -1,34 +1,45 @@
-"""What every format shows, as plain text: the grid of a table, how to read it, what was evaluated."""
+"""What every format says beside the board, as plain text: how to read it, what was evaluated, what to keep in mind."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.basics.side import SIDE, legend
-from bench.leaderboard.columns import DASH, NOT_RUN, ROW_COLUMNS, SCORE_COLUMNS
-from bench.leaderboard.table import GROUPS, Leaderboard, Row, Table
+from bench.leaderboard import columns as write
+from bench.leaderboard.board import USUAL, Line
+from bench.leaderboard.columns import BELOW, DASH, NOT_RUN, ONE_SEED, TIED, WALL, p_value, percent
+from bench.leaderboard.rows import Row
+from bench.leaderboard.score_table import Shape
+from bench.leaderboard.table import Leaderboard, Table
 
 HOW_TO_READ = (
-    "Accuracy ± is the mean over tasks and its 95 % interval as papers print it, 1.96 · sd / √tasks "
-    "(population sd of the seed-averaged task scores). It covers the draw of tasks only, not the luck of "
-    "a training run.",
-    "Seeds: sd (n) is the standard deviation of the mean accuracy over n training seeds, in accuracy "
-    "points. Tasks and seeds is the half width of the 95 % interval that covers both sources; it needs "
-    "two seeds or more.",
-    "Every method of a column answered the same tasks, so differences are paired task by task. They "
-    "include the spread between seeds where both methods have at least two; otherwise they describe these "
-    "trained models, not the methods.",
-    "Bold is the highest mean of its group and budget. The mark = says tied: not significantly different "
-    "from the best (paired t-test, p ≥ 0.05 after Holm's correction for all comparisons with the best).",
-    "Training is how long everything took that a row rests on, a shared generator or encoder included, where it was "
-    "trained: a machine that was slower or had other work makes it longer.",
-    "· stands for tasks that a row did not answer, – for a number that there is not: none is published, or one seed "
-    "has no spread.",
-    "Unsupervised methods, floors and ceilings are ranked apart, and so are different training budgets. Published "
-    "numbers come from other tasks and other trainings.",
-    "Side information is what a row used beside unlabelled images of the dataset, as its method, every component of it "
-    "and its learner declare it: " + "; ".join(f"{word} ({one.meaning})" for word, one in SIDE.items()) + ".",
+    "A section holds the rows that were meta-trained equally long, and those that have no meta-training; lengths of "
+    "stages that a row does not have do not count. In each section one row stands for a method; settings and shorter "
+    "generators or encoders are folded below it and have no rank. Training from scratch is a line inside the section, "
+    "at its place; floors, ceilings and what was trained on other images come last and have no rank.",
+    "Accuracy ± is the mean over tasks and half of its 95 % interval: over tasks and training seeds where a row has "
+    "two seeds or more, else over tasks alone, 1.96 · sd / √tasks, as papers print it, which says nothing of the luck "
+    "of a training run.",
+    "Every row of a column answered the same tasks, so differences are paired task by task. They include the spread "
+    f"between seeds where both rows have at least two; where one was trained once they carry {ONE_SEED} and describe "
+    "these trained models, not the methods.",
+    "Rank is 1 + how many rows of the section are significantly better: p < 0.05 in a paired t-test, after Holm's "
+    "correction for all pairs of the section, training from scratch included. So ranks are shared, and a rank that "
+    "two rows share does not say that they are equal. Bold is the highest mean of a section and column.",
+    "Gap is the difference from the highest of the section, in accuracy points, for references from the highest of "
+    "the whole board; gain is the difference from training from scratch.",
+    "The highest of many rows is flattered, for it was found on the tasks that it is judged by, and so is a folded "
+    "setting that scores above its row. The more rows, the more. --select val chooses the row that stands for a "
+    "method on meta-validation tasks instead.",
+    "Time is that of all training that a row rests on, a shared generator or encoder included, as CPU or GPU time of "
+    f"its processes; with {WALL} by the clock on the wall, on a machine that may have been slower or had other work. "
+    "Images are those that went through networks.",
+    "Published numbers come from other tasks and other trainings.",
+    "Side information is what a row used beside unlabelled images of the dataset, as its method, every component of "
+    "it and its learner declare it: "
+    + "; ".join(f"{one.mark} {word} ({one.meaning})" for word, one in SIDE.items())
+    + ".",
 )
 
 
@@ -40,72 +51,33 @@ class Cell:
     strong: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
-    """Rows that are ranked together."""
-
-    heading: str
-    rows: tuple[tuple[Cell, ...], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """A table: titles of the row's own columns, then of each shot's, or of each way's and shot's."""
-
-    row_titles: tuple[str, ...]
-    shots: tuple[str, ...]
-    shot_titles: tuple[str, ...]
-    sections: tuple[Section, ...]
-
-    @property
-    def width(self) -> int:
-        """Number of columns."""
-        return len(self.row_titles) + len(self.shots) * len(self.shot_titles)
-
-    @property
-    def flat_titles(self) -> list[str]:
-        """One title a column, for formats without column groups."""
-        return [*self.row_titles, *(f"{shot} {title}" for shot in self.shots for title in self.shot_titles)]
-
-
-def grid(table: Table, compact: bool = False) -> Grid:
-    """The cells of a table. ``compact`` leaves out what narrow formats have no room for.
-
-    A column with nothing to say (a dash in every row) is left out of each, and the budget where the headings say it.
+def key(table: Table, hidden: Collection[str] = ()) -> list[str]:
+    """What the columns and marks of a table say, of those that occur. ``hidden``: columns that are not shown, of
+    ``gap``, ``gain`` and ``cost``.
     """
-    several = len(table.budgets) > 1
-    row_columns = [
-        column for column in ROW_COLUMNS if (column.compact or not compact) and not (several and column.in_headings)
-    ]
-    scores = [score for row in table.rows for score in row.scores.values()]
-    score_columns = [
-        column
-        for column in SCORE_COLUMNS
-        if (column.compact or not compact) and any(column.text(score) != DASH for score in scores)
-    ]
-
-    def cells(row: Row) -> tuple[Cell, ...]:
-        found = [Cell(column.text(row)) for column in row_columns]
-        for shape in table.columns:
-            score = row.scores.get(shape)
-            if score is None:
-                found += [Cell(NOT_RUN), *(Cell("") for _ in score_columns[1:])]
-            else:
-                found += [Cell(column.text(score), column.strong(score)) for column in score_columns]
-        return tuple(found)
-
-    blocks: dict[tuple[str, str], list[tuple[Cell, ...]]] = {}
-    for row in table.rows:
-        blocks.setdefault((row.group, row.budget), []).append(cells(row))
-    return Grid(
-        row_titles=tuple(column.title for column in row_columns),
-        shots=tuple(table.columns.values()),
-        shot_titles=tuple(column.title for column in score_columns),
-        sections=tuple(
-            Section(GROUPS.get(group, group) + (f", budget {budget}" if several else ""), tuple(rows))
-            for (group, budget), rows in blocks.items()
+    board = table.board
+    verdicts = [verdict for line in board.lines() if line.kind != "variant" for verdict in line.verdicts.values()]
+    gaps = [one.gap for one in verdicts if one.gap is not None and "gap" not in hidden]
+    gains = [one.gain for one in verdicts if one.gain is not None and "gain" not in hidden]
+    several = f", by {next(iter(table.columns.values()))}" if len(table.columns) > 1 else ""
+    standings = {one.standing for one in verdicts}
+    told = {
+        f"rank: 1 + the number of rows of the section that are significantly better{several} (paired t-test, Holm over "
+        "all pairs, p < 0.05)": any(one.rank is not None for one in verdicts),
+        "bold: the section's highest": "leader" in standings,
+        f"{TIED} not significantly different from it": "tied" in standings,
+        "gap: points from it": bool(gaps),
+        "gain: points over training from scratch": bool(gains),
+        f"{ONE_SEED} one of the two was trained once: trained models are compared, not methods": any(
+            not one.covers_seeds for one in (*gaps, *gains)
         ),
-    )
+        f"{BELOW} significantly worse than training from scratch": any(one.below_floor for one in verdicts),
+        f"{WALL} by the clock on the wall of a shared machine": "cost" not in hidden
+        and any(WALL in write.time(row.cost) for row in table.rows),
+        f"{NOT_RUN} not answered": any(shape not in row.scores for row in table.rows for shape in table.manifests),
+        f"{DASH} no such number": True,
+    }
+    return [text for text, occurs in told.items() if occurs]
 
 
 def evaluated(table: Table) -> list[tuple[str, str]]:
@@ -114,8 +86,27 @@ def evaluated(table: Table) -> list[tuple[str, str]]:
     for shape, one in table.manifests.items():
         facts.append((f"{table.columns[shape]} tasks", f"{one.tasks} tasks, manifest SHA-256 {one.manifest}"))
     facts.append(("training seeds", _numbers(table.seeds)))
-    facts.append(("training budgets", ", ".join(table.budgets)))
+    facts.append(("training budgets", ", ".join(sorted({budget.partition(",")[0] for budget in table.budgets}))))
+    if table.board.common:
+        told = ", ".join(f"{name}={value}" for name, value in table.board.common.items())
+        facts.append(("settings of every row that has them", told))
     return facts
+
+
+def provenance(table: Table) -> list[tuple[str, str]]:
+    """(what, value): with which versions, on which machines and when, and whose images these are."""
+    made = table.made
+    days = made.first if made.first == made.last else f"{made.first} to {made.last}"
+    facts = [
+        ("runs", f"{made.runs}" + (f", {days}" if days else "")),
+        ("version", ", ".join(made.versions)),
+        ("libraries", ", ".join(made.libraries)),
+        ("hardware", "; ".join(made.hardware)),
+        ("data", made.about),
+        ("licence of the data", made.licence),
+        ("source of the data", ", ".join(part for part in (made.cite, made.homepage) if part)),
+    ]
+    return [(what, value) for what, value in facts if value]
 
 
 def notes(table: Table) -> list[str]:
@@ -123,15 +114,14 @@ def notes(table: Table) -> list[str]:
     found = []
     if table.number > 1:
         found.append("These are other tasks than those of the table before: numbers of the two must not be compared.")
-    if len(table.budgets) > 1:
-        found.append("Rows were trained with different budgets, which the headings name, and are ranked apart.")
+    found += [*_lengths(table), *_chosen(table)]
     single = sum(len(row.seeds) == 1 for row in table.rows)
     if single:
         found.append(
             f"Rows with one training seed: {single} of {len(table.rows)}. Their spread between seeds is "
             "unknown, and comparisons with them cover the draw of tasks only."
         )
-    uneven = [row.label for row in table.rows if len({score.seeds for score in row.scores.values()}) > 1]
+    uneven = [table.board.name(row) for row in table.rows if len({score.seeds for score in row.scores.values()}) > 1]
     if uneven:
         every = "way and shot" if len(table.ways) > 1 else "shot"
         found.append(f"Not every seed answered every {every}: {', '.join(uneven)}.")
@@ -139,9 +129,9 @@ def notes(table: Table) -> list[str]:
     if any(row.variant for row in table.rows):
         found.append("Runs of one name that were trained with different settings are separate rows; brackets say how.")
     if any(row.outside_data for row in table.rows):
-        names = ", ".join(row.label for row in table.rows if row.outside_data)
+        names = ", ".join(table.board.name(row) for row in table.rows if row.outside_data)
         found.append(f"Trained in part on images from outside the dataset: {names}.")
-    found += [f"Side information, {word}: {meaning}." for word, meaning in side_information(table)]
+    found += [f"Side information {SIDE[word].mark}, {word}: {meaning}." for word, meaning in side_information(table)]
     printed = [one for row in table.rows for score in row.scores.values() for one in score.published]
     found += dict.fromkeys(f"Published, {one.provenance}: {one.caveat}." for one in printed if one.caveat)
     if any(one.tasks == 1 for one in table.manifests.values()):
@@ -149,13 +139,105 @@ def notes(table: Table) -> list[str]:
     return [*found, *table.left_out]
 
 
+def _lengths(table: Table) -> Iterator[str]:
+    """Where rows were trained for different lengths: what the longer training brought, and how far its leader is."""
+    board = table.board
+    if len(board.tiers) < 2:
+        return
+    yield (
+        "Rows were trained for different lengths, which the headings name, and are ranked apart. Rows without "
+        "meta-training compete in every length."
+    )
+    longer = [
+        f"{board.name(line.row)} {tier.title}, {_brought(table, line)}"
+        for tier in board.tiers
+        for line in tier.ranked
+        if line.over_shorter
+    ]
+    if longer:
+        yield f"What the longer training brought: {'; '.join(longer)}."
+    for tier in board.tiers:
+        told = [
+            f"{title} {board.name(leader.row)} {write.overall(leader.verdicts[shape])}"
+            for shape, title in table.columns.items()
+            if (leader := tier.leader(shape)) is not None
+            and leader.row.trained.iterations
+            and leader.verdicts[shape].overall is not None
+        ]
+        if told:
+            yield f"The highest of {tier.title}, from the highest of the board: {'; '.join(told)}."
+
+
+def _brought(table: Table, line: Line) -> str:
+    told = line.over_shorter.items()
+    return ", ".join(f"{table.columns[s]} {write.over_shorter(line, s)} (p {p_value(p)})" for s, (_, p) in told)
+
+
+def _chosen(table: Table) -> Iterator[str]:
+    """Which row stands for a method, and what was chosen on the very tasks that judge it."""
+    board = table.board
+    ranked = {id(line.row): line for tier in board.tiers for line in tier.ranked}
+    variants = [(line, one) for line in ranked.values() for one in line.folded]
+    if variants:
+        yield board.rule
+    if len(ranked) > 2:
+        with_folded = f", {len(ranked) + len(variants)} with those folded below," if variants else ""
+        yield (
+            f"The highest of {len(ranked)} rows{with_folded} was found on the tasks that judge it, which flatters it."
+            + (" --select val chooses settings on meta-validation tasks." if variants and board.rule == USUAL else "")
+        )
+    above = [
+        f"{board.name(line.row)}: {_better(table, line, one, better)}"
+        for line, one in variants
+        if (better := [shape for shape in table.columns if _above(line, one, shape)])
+    ]
+    if above:
+        yield (
+            "Folded settings that score above the row that stands for their method, which these tasks alone say: "
+            f"{'; '.join(above)}."
+        )
+
+
+def _above(line: Line, variant: Line, shape: Shape) -> bool:
+    ours, other = line.row.scores.get(shape), variant.row.scores.get(shape)
+    return ours is not None and other is not None and other.estimate.mean > ours.estimate.mean
+
+
+def _better(table: Table, line: Line, variant: Line, shapes: Sequence[Shape]) -> str:
+    def mean(row: Row, shape: Shape) -> str:
+        return percent(row.scores[shape].estimate.mean)
+
+    told = ", ".join(f"{mean(variant.row, s)} over {mean(line.row, s)} ({table.columns[s]})" for s in shapes)
+    return f"{differs(line.row, variant.row)} {told}"
+
+
+def differs(row: Row, variant: Row) -> str:
+    """What was changed in ``variant`` that was not in ``row``: settings, lengths of its generator or encoder."""
+    names = dict.fromkeys((*variant.settings, *row.settings))
+    told = [
+        f"{name}={variant.settings[name]}" if name in variant.settings else f"{name} not changed"
+        for name in names
+        if variant.settings.get(name) != row.settings.get(name)
+    ]
+    if variant.trained.epochs != row.trained.epochs:
+        told += [
+            f"{count:,} {'epoch' if count == 1 else 'epochs'} of {title}" for title, count in variant.trained.epochs
+        ]
+    if variant.variant != row.variant:
+        told.append(variant.variant)
+    return ", ".join(one for one in told if one) or variant.label
+
+
 def _gaps(table: Table) -> list[str]:
     """A sentence for each way that some rows did not answer, and for each reason."""
     rows: dict[tuple[int, str], list[str]] = {}
     for row in table.rows:
         for way, why in row.gaps.items():
-            rows.setdefault((way, why), []).append(row.label)
-    return [f"No {way}-way tasks for {', '.join(names)}: {why}." for (way, why), names in sorted(rows.items())]
+            rows.setdefault((way, why), []).append(table.board.name(row))
+    return [
+        f"No {way}-way tasks for {', '.join(dict.fromkeys(names))}: {why}."
+        for (way, why), names in sorted(rows.items())
+    ]
 
 
 def side_information(table: Table) -> list[tuple[str, str]]:

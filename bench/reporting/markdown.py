@@ -7,8 +7,14 @@ from collections.abc import Mapping, Sequence
 
 from bench.leaderboard.table import Leaderboard
 from bench.reporting.foreign import one_line
+from bench.reporting.grid import folded, grid, more
 from bench.reporting.inspections import Section
+from bench.reporting.layout import key
 from bench.reporting.rendering import environment, view
+
+LETTERS = 118
+AROUND = 3
+"""GitHub's column has room for so many digits; a cell takes the room of so many beside its text."""
 
 
 def markdown(
@@ -16,17 +22,24 @@ def markdown(
     figures: Mapping[str, str],
     synthetic: Sequence[Section] = (),
     commands: Sequence[Sequence[str]] = (),
+    captions: Mapping[str, str] | None = None,
 ) -> str:
     """``figures``: file name -> address to link to; may be empty. ``synthetic``: measurements of
     synthetic tasks, likewise.
 
-    ``commands``: for each table, the lines that make its runs again.
+    ``commands``: for each table, the lines that make its runs again. ``captions``: file name -> what a figure shows.
     """
     jinja = environment(autoescape=False)
-    jinja.filters["md"] = escape
-    jinja.filters["fence"] = fence
-    template = jinja.get_template("report.md.j2")
-    return template.render(**view(leaderboard, commands=commands), figures=figures, synthetic=synthetic)
+    jinja.filters |= {"md": escape, "fence": fence}
+    shown = view(leaderboard, commands)
+    for one in shown["tables"]:
+        one["grid"] = grid(one["table"]).within(LETTERS, AROUND)
+        one["key"] = key(one["table"], one["grid"].hidden())
+        one["folded_titles"], one["folded"] = folded(one["table"])
+        one["more_titles"], one["more"] = more(one["table"])
+    return jinja.get_template("report.md.j2").render(
+        **shown, figures=figures, synthetic=synthetic, captions=captions or {}
+    )
 
 
 def escape(text: str) -> str:

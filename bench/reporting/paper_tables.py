@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +13,9 @@ from bench.basics.side import marks as marks_of
 from bench.leaderboard.columns import DASH, NOT_RUN, duration, interval, percent, points
 from bench.leaderboard.paper_tables import FilledLayout, PaperCell, PaperTable, row_headings
 from bench.planning.paper_layout import Measure
-from bench.reporting import latex, markdown
+from bench.reporting import latex, latex_paper, markdown
 from bench.reporting.csv import from_frame, without_noise
+from bench.reporting.html import drawing
 from bench.reporting.layout import Cell
 from bench.reporting.rendering import environment
 
@@ -83,14 +83,17 @@ def to_markdown(filled: FilledLayout, names: Mapping[int, str]) -> str:
 
 
 def to_html(filled: FilledLayout, figures: Mapping[int, bytes]) -> str:
-    """One file that needs nothing else. ``figures``: number of a table -> PNG."""
-    names = {number: f"data:image/png;base64,{base64.b64encode(png).decode()}" for number, png in figures.items()}
+    """One file that needs nothing else. ``figures``: number of a table -> SVG, which is trusted."""
+    names = {number: drawing(svg) for number, svg in figures.items()}
     return environment(autoescape=True).get_template("paper_tables.html.j2").render(**view(filled, names))
 
 
 def to_latex(filled: FilledLayout) -> str:
-    """One ``table*`` per training."""
-    return latex.jinja().get_template("paper_tables.tex.j2").render(**view(filled, {}))
+    """A ``table*`` for each training, several where one page has no room for it."""
+    shown = view(filled, {})
+    for one, table in zip(shown["tables"], filled.tables):
+        one["pages"] = latex_paper.paper_parts(one, latex_paper.label(filled.layout.experiment, table.number))
+    return latex.jinja().get_template("paper_tables.tex.j2").render(**shown)
 
 
 def to_csv(filled: FilledLayout) -> str:

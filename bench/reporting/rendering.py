@@ -7,6 +7,7 @@ from typing import Any
 
 import jinja2
 
+from bench.leaderboard.headline import headlines
 from bench.leaderboard.table import Leaderboard
 from bench.reporting import layout
 from bench.reporting.foreign import visible
@@ -30,15 +31,19 @@ def _shown(value: Any) -> Any:
     return visible(value) if type(value) is str else value
 
 
-def view(leaderboard: Leaderboard, compact: bool = False, commands: Sequence[Sequence[str]] = ()) -> dict[str, Any]:
+def view(leaderboard: Leaderboard, commands: Sequence[Sequence[str]] = ()) -> dict[str, Any]:
     """The variables of every template. ``commands``: for each table, the lines that make its runs again."""
     return {
+        "datasets": ", ".join(dict.fromkeys(table.dataset for table in leaderboard.tables)),
         "tables": [
             {
+                "table": table,
                 "title": table.title,
                 "slug": table.slug,
-                "grid": layout.grid(table, compact),
+                "headlines": headlines(table),
+                "key": layout.key(table),
                 "evaluated": layout.evaluated(table),
+                "provenance": layout.provenance(table),
                 "notes": layout.notes(table),
                 "side": layout.side_information(table),
                 "commands": commands[number] if number < len(commands) else (),

@@ -7,10 +7,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from bench.basics.errors import BenchError, did_you_mean
 from bench.basics.files import replacing, write_text
 from bench.leaderboard import loading
+from bench.leaderboard.choice import preference
 from bench.leaderboard.loading import Frames
 from bench.leaderboard.paper_tables import FilledLayout, fill
 from bench.leaderboard.reproduction import commands
@@ -21,12 +24,17 @@ from bench.looking.inspection.records import Inspection
 from bench.planning.paper_layout import paper_layout, paper_layouts
 from bench.reporting import csv, inspections
 from bench.reporting import paper_tables as experiments
-from bench.reporting.html import html
+from bench.reporting.curves import Curves
+from bench.reporting.html import Beside, html
 from bench.reporting.latex import latex
 from bench.reporting.markdown import markdown
 from bench.reporting.report_records import damaged, kept
 
-FORMATS = ("md", "html", "tex", "csv", "png")
+if TYPE_CHECKING:
+    from bench.reporting.figures_style import Caption
+
+FORMATS = ("md", "html", "tex", "csv", "png", "svg")
+PICTURES = ("png", "svg")
 
 
 def write_report(
@@ -37,23 +45,28 @@ def write_report(
     records: bool = False,
     warn: Callable[[Sequence[str]], None] = lambda _: None,
     side: Wanted | None = None,
+    select: str = "usual",
+    show: Callable[[Leaderboard], None] = lambda _: None,
 ) -> list[Path]:
     """Write the leaderboard of all runs below ``outs`` to the folder ``reports``; returns the files.
 
     ``leaderboard.md``, ``.html`` (one file with its figures inside), ``.tex`` and ``.csv``, ``runs.csv``,
-    ``inspections.csv`` where something was inspected and, for ``png``, ``figures/``; beside them the same for every
-    experiment of which there are runs, under its name and in the layout of its paper. ``experiment``: only that
-    one, on whatever dataset it was run. ``records``: also write ``records/`` (see
-    :mod:`bench.reporting.report_records`), and make the report from these records and nothing else. ``warn`` is told
-    what was damaged, which the report says too. ``side``: only rows with such side information; the others are
-    named, and their records are kept all the same.
+    ``published.csv`` where papers print numbers of these rows, ``inspections.csv`` where something was inspected
+    and, for ``png`` and ``svg``, ``figures/``; beside them the same for every experiment of which there are runs,
+    under its name and in the layout of its paper. ``experiment``: only that one, on whatever dataset it was run.
+    ``records``: also write ``records/`` (see :mod:`bench.reporting.report_records`), and make the report from these
+    records and nothing else. ``warn`` is told what was damaged, which the report says too. ``side``: only rows with
+    such side information; the others are named, and their records are kept all the same. ``select``: which row
+    stands for a method, see :func:`bench.leaderboard.choice.preference`. ``show`` is given what was written; of an
+    experiment alone it is not called.
     Raises BenchError for an unknown format, where no run is finished, and where the folder cannot be written to.
     """
     _check(formats)
     if records:
         with kept(outs, reports / "records", experiment) as folder:
-            return [*_write_report(folder, reports, formats, experiment, warn, side), reports / "records"]
-    return _write_report(outs, reports, formats, experiment, warn, side)
+            written = _write_report(folder, reports, formats, experiment, warn, side, select, show, "records/")
+            return [*written, reports / "records"]
+    return _write_report(outs, reports, formats, experiment, warn, side, select, show, _below(outs, reports))
 
 
 def _write_report(
@@ -63,6 +76,9 @@ def _write_report(
     experiment: str | None,
     warn: Callable[[Sequence[str]], None],
     side: Wanted | None,
+    select: str,
+    show: Callable[[Leaderboard], None],
+    beside: str,
 ) -> list[Path]:
     frames = loading.load(outs)
     frames, excluded = (frames, ()) if side is None else without(frames, side)
@@ -81,7 +97,7 @@ def _write_report(
             replace(filled, problems=excluded + frames.problems + filled.problems), reports, formats
         )
     inspected, problems = inspections.load(outs)
-    leaderboard = replace(build(frames), excluded=excluded)
+    leaderboard = replace(build(frames, preference(select, frames)), excluded=excluded)
     examples: Mapping[str, Example] = {}
     if {"html", "png"} & set(formats):
         from bench.reporting import task_figures
@@ -90,31 +106,35 @@ def _write_report(
         problems += torn
     leaderboard = replace(leaderboard, problems=tuple(dict.fromkeys((*leaderboard.problems, *problems))))
     warn(leaderboard.problems)
-    written = write(frames, leaderboard, reports, formats, inspected, examples)
-    for one in paper_layouts():
-        filled = fill(one, frames)
-        if filled is not None:
-            written += write_paper_tables(replace(filled, problems=excluded + filled.problems), reports, formats)
+    papers = [filled for one in paper_layouts() if (filled := fill(one, frames)) is not None]
+    pages = tuple((f"{one.layout.experiment}.html", one.layout.title) for one in papers)
+    written = write(frames, leaderboard, reports, formats, inspected, examples, Beside(pages, records=beside))
+    for filled in papers:
+        written += write_paper_tables(replace(filled, problems=excluded + filled.problems), reports, formats)
+    show(leaderboard)
     return written
 
 
 def write_paper_tables(filled: FilledLayout, reports: Path, formats: Collection[str] = FORMATS) -> list[Path]:
-    """One experiment: ``<name>.md``, ``.html``, ``.tex``, ``.csv`` and, where it has one, ``figures/<name>.png``."""
+    """One experiment: ``<name>.md``, ``.html``, ``.tex``, ``.csv`` and, where it has one, ``figures/<name>.png`` and
+    ``.svg``.
+    """
     name = filled.layout.experiment
-    pictures: dict[int, bytes] = {}
-    if filled.layout.figure is not None and {"html", "png"} & set(formats):
+    pictures: dict[int, Mapping[str, bytes]] = {}
+    if filled.layout.figure is not None and {"html", *PICTURES} & set(formats):
         from bench.reporting.sweep import sweep
 
         for table in filled.tables:
-            picture, problems = sweep(table)
+            drawn, problems = sweep(table)
             filled = replace(filled, problems=filled.problems + problems)
-            if picture is not None:
-                pictures[table.number] = picture
-    files = {number: f"{name}{'' if number == 1 else f'-{number}'}.png" for number in pictures}
-    links = {number: f"figures/{file}" for number, file in files.items()} if "png" in formats else {}
+            if drawn:
+                pictures[table.number] = drawn
+    files = {number: f"{name}{'' if number == 1 else f'-{number}'}" for number in pictures}
+    kinds = [kind for kind in PICTURES if kind in formats]
+    links = {number: f"figures/{file}.{kinds[0]}" for number, file in files.items()} if kinds else {}
     texts: dict[str, Callable[[], str]] = {
         "md": lambda: experiments.to_markdown(filled, links),
-        "html": lambda: experiments.to_html(filled, pictures),
+        "html": lambda: experiments.to_html(filled, {number: one["svg"] for number, one in pictures.items()}),
         "tex": lambda: experiments.to_latex(filled),
         "csv": lambda: experiments.to_csv(filled),
     }
@@ -123,8 +143,9 @@ def write_paper_tables(filled: FilledLayout, reports: Path, formats: Collection[
         if kind in formats:
             write_text(reports / f"{name}.{kind}", text())
             written.append(reports / f"{name}.{kind}")
-    for number, file in files.items() if "png" in formats else ():
-        written.append(_write_bytes(reports / "figures" / file, pictures[number]))
+    for number, file in files.items():
+        for kind in kinds:
+            written.append(_write_bytes(reports / "figures" / f"{file}.{kind}", pictures[number][kind]))
     return written
 
 
@@ -135,49 +156,68 @@ def write(
     formats: Collection[str] = FORMATS,
     inspected: Sequence[Inspection] = (),
     examples: Mapping[str, Example] | None = None,
+    beside: Beside | None = None,
 ) -> list[Path]:
     """As :func:`write_report`, for frames and inspections that are read already.
 
-    ``examples``: key of an inspection -> a task of that method, to be drawn.
+    ``examples``: key of an inspection -> a task of that method, to be drawn. ``beside``: what the page may link to
+    besides the files that are written here.
     """
     _check(formats)
     synthetic = inspections.sections(inspected)
     again = [commands(table, frames) for table in leaderboard.tables]
     pictures: dict[str, bytes] = {}
-    if {"html", "png"} & set(formats):
+    told: dict[str, Caption] = {}
+    curves: Curves = {}
+    kinds = [kind for kind in PICTURES if kind in formats]
+    if {"html", *PICTURES} & set(formats):
         # Imported here: the other formats need no matplotlib, which takes a second to load.
         from bench.reporting.curves import learning_curves
-        from bench.reporting.figures import draw
+        from bench.reporting.figures import captions, draw
 
         shown = {run for table in leaderboard.tables for row in table.rows for run in row.runs}
         curves, problems = learning_curves(frames, shown)
         leaderboard = replace(leaderboard, problems=leaderboard.problems + problems)
-        pictures = draw(leaderboard, curves)
+        told = captions(leaderboard)
+        pictures = draw(leaderboard, curves, {*kinds, *(["svg"] if "html" in formats else [])})
         if examples:
             from bench.reporting.task_figures import draw as draw_tasks
 
             pictures |= draw_tasks(synthetic, examples)
     texts: dict[str, str] = {}
     if "md" in formats:
-        links = {name: f"figures/{name}" for name in pictures} if "png" in formats else {}
-        texts["leaderboard.md"] = markdown(leaderboard, links, synthetic, again)
-    if "html" in formats:
-        texts["leaderboard.html"] = html(leaderboard, pictures, synthetic, again)
+        links = {name: f"figures/{name}" for name in pictures if kinds and name.endswith(kinds[0])}
+        said = {name: told[name[:-4]].alt for name in links if name[:-4] in told}
+        texts["leaderboard.md"] = markdown(leaderboard, links, synthetic, again, said)
     if "tex" in formats:
         texts["leaderboard.tex"] = latex(leaderboard)
     if "csv" in formats:
-        texts["leaderboard.csv"] = csv.scores(leaderboard)
+        texts["leaderboard.csv"] = csv.scores(leaderboard, frames)
         texts["runs.csv"] = csv.runs(frames)
+        if printed := csv.published(leaderboard):
+            texts["published.csv"] = printed
         if inspected:
             texts["inspections.csv"] = inspections.csv(inspected)
+    if "html" in formats:
+        links_to = replace(beside or Beside(), files=tuple(texts))
+        texts["leaderboard.html"] = html(
+            leaderboard, pictures, synthetic, again, frames=frames, curves=curves, captions=told, beside=links_to
+        )
     written = []
     for name, text in texts.items():
         write_text(reports / name, text)
         written.append(reports / name)
-    if "png" in formats:
-        for name, png in pictures.items():
-            written.append(_write_bytes(reports / "figures" / name, png))
+    for name, picture in pictures.items():
+        if name[-3:] in kinds:
+            written.append(_write_bytes(reports / "figures" / name, picture))
     return written
+
+
+def _below(outs: Path | Sequence[Path], reports: Path) -> str:
+    """The address of the runs as seen from the report; empty unless they are one folder inside its own."""
+    place = reports.resolve()
+    out = outs.resolve() if isinstance(outs, Path) else place
+    return f"{quote(out.relative_to(place).as_posix())}/" if place in out.parents else ""
 
 
 def _write_bytes(path: Path, content: bytes) -> Path:

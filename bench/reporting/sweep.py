@@ -7,9 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
@@ -20,7 +18,7 @@ from bench.leaderboard.statistics import Estimate
 from bench.planning.paper_layout import Figure as Sketch
 from bench.planning.values import plain
 from bench.records.arrays import read_images
-from bench.reporting.figures import DPI, GREY, house_style, png
+from bench.reporting.figures_style import BLUE, GREEN, GREY, ORANGE, house_style, png, sheet, svg
 
 Pictures = NDArray[np.uint8]
 """[n, H, W] or [n, H, W, C]."""
@@ -32,18 +30,32 @@ WIDTH, HEIGHT = 7.2, 3.1
 LEFT, RIGHT, TOP, BOTTOM = 0.6, 0.15, 0.15, 0.95
 
 
-def sweep(table: PaperTable) -> tuple[bytes | None, tuple[str, ...]]:
-    """A PNG and one sentence per damaged file of samples; None where no value has a number of ours.
+def sweep(table: PaperTable) -> tuple[dict[str, bytes], tuple[str, ...]]:
+    """``png`` and ``svg``, and one sentence per damaged file of samples; nothing where no value has a number of ours.
 
     The same records give the same bytes.
     """
     sketch = table.layout.figure
     points = [row[0] for row in table.rows if row[0].cell.row.value is not None]
     if sketch is None or not any(cell.state == "done" for cell in points):
-        return None, ()
+        return {}, ()
     pictures, problems = _samples(points, sketch.samples)
+    name = f"{table.layout.experiment}-{table.number}"
     with house_style():
-        return _draw(table, sketch, points, pictures), problems
+        figure = _draw(table, sketch, points, pictures)
+        return {"png": png(figure), "svg": svg(figure, name, alt(table))}, problems
+
+
+def alt(table: PaperTable) -> str:
+    """What is read out in place of the figure."""
+    points = [row[0] for row in table.rows if row[0].cell.row.value is not None and row[0].answer is not None]
+    told = [
+        f"{plain(cell.cell.row.value)}: {100 * cell.answer.estimate.mean:.2f} %"
+        for cell in points
+        if cell.answer is not None and cell.answer.estimate is not None
+    ]
+    label = table.layout.figure.xlabel if table.layout.figure is not None else "setting"
+    return f"Accuracy against {label}. {'; '.join(told)}."
 
 
 def _samples(points: list[PaperCell], count: int) -> tuple[dict[float, Pictures], tuple[str, ...]]:
@@ -63,14 +75,13 @@ def _samples(points: list[PaperCell], count: int) -> tuple[dict[float, Pictures]
     return found, tuple(problems)
 
 
-def _draw(table: PaperTable, sketch: Sketch, points: list[PaperCell], pictures: dict[float, Pictures]) -> bytes:
-    ours, theirs, line = sns.color_palette("colorblind", 4).as_hex()[:3]
+def _draw(table: PaperTable, sketch: Sketch, points: list[PaperCell], pictures: dict[float, Pictures]) -> Figure:
+    ours, theirs, line = BLUE, ORANGE, GREEN
     side = min(0.58, (WIDTH - LEFT - RIGHT) / max(1, len(pictures)))
     latents = max((len(images) for images in pictures.values()), default=0)
     strip = latents * side + 0.32 if latents else 0.0
     whole = TOP + HEIGHT + BOTTOM + strip
-    figure = Figure(figsize=(WIDTH, whole), dpi=DPI)
-    FigureCanvasAgg(figure)
+    figure = sheet(WIDTH, whole)
     axis = figure.add_axes((LEFT / WIDTH, (BOTTOM + strip) / whole, 1 - (LEFT + RIGHT) / WIDTH, HEIGHT / whole))
     keys: Keys = {}
     for row in table.rows:
@@ -110,7 +121,7 @@ def _draw(table: PaperTable, sketch: Sketch, points: list[PaperCell], pictures: 
     )  # fmt: skip
     if pictures:
         _strip(figure, pictures, side, latents, whole)
-    return png(figure)
+    return figure
 
 
 def _root(x: NDArray[np.float64]) -> NDArray[np.float64]:

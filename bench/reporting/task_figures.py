@@ -16,7 +16,7 @@ from bench.looking.inspection import example
 from bench.looking.inspection.example import Example, read_example
 from bench.looking.inspection.records import inspection_files, read_inspection
 from bench.looking.task_sheet import QUERY_COLOUR, SUPPORT_COLOUR, explain_frames, strips
-from bench.reporting.figures import DPI, house_style, png
+from bench.reporting.figures_style import DPI, house_style, png
 from bench.reporting.inspections import Section
 
 IMAGE, ACROSS = 0.36, 8.6  # inches: an image with its frame; the whole figure

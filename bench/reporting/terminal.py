@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from rich.console import Group
 from rich.table import Table as Rich
+from rich.text import Text
 
-from bench.leaderboard.columns import DASH, between, p_value, percent, points
+from bench.leaderboard.columns import DASH, between, percent, points
 from bench.leaderboard.compare import Comparison
 from bench.leaderboard.gate import GateRow, Verdict
-from bench.leaderboard.table import Leaderboard
+from bench.leaderboard.headline import headlines
+from bench.leaderboard.table import Leaderboard, Table
+from bench.reporting import comparisons as comparing
+from bench.reporting import grid as board
 from bench.reporting import layout
 from bench.reporting.inspections import HEADING, Section
 from bench.reporting.terminal_grid import Grid, text
@@ -24,13 +30,25 @@ _COLOURS: Mapping[Verdict, str] = {
 """What fails the gate first."""
 
 
-def to_terminal(leaderboard: Leaderboard) -> Rich:
-    """Every table in compact form below the other, then the runs that are in none."""
+TOP = 5
+"""So many rows of a tier does a summary show."""
+
+
+def to_terminal(leaderboard: Leaderboard, top: int | None = None) -> Rich:
+    """Who leads, then every table with the columns that the window has room for, then the runs that are in none.
+
+    ``top``: only so many rows of a tier, and training from scratch; without the notes.
+    """
     page = _page()
     for table in leaderboard.tables:
-        page.add_row(_board(table.title, layout.grid(table, compact=True)))
-        for note in layout.notes(table):
-            page.add_row(text(note, "dim"))
+        for one in headlines(table):
+            page.add_row(text(one.text))
+        page.add_row(_board(table, top))
+        if top is None:
+            for note in layout.notes(table):
+                page.add_row(text(note, "dim"))
+    if top is not None:
+        return page
     if leaderboard.unfinished:
         titles = ("dataset", "method", "budget", "seed", "status", "reason")
         rows = [[text(str(getattr(run, title))) for title in titles] for run in leaderboard.unfinished]
@@ -42,36 +60,19 @@ def to_terminal(leaderboard: Leaderboard) -> Rich:
     return page
 
 
-def comparison_table(comparisons: Sequence[Comparison]) -> Grid:
-    """Differences in accuracy points."""
-    titles = (
-        "tasks",
-        "a",
-        "b",
-        "a %",
-        "b %",
-        "a − b, points",
-        "95 % interval",
-        "p",
-        "seeds a, b",
-        "interval covers",
+def comparison_table(comparisons: Sequence[Comparison]) -> Group:
+    """Who is compared, then differences in accuracy points: a table for each list of tasks."""
+    titles = comparing.headings(comparisons)
+    grids = [
+        Grid(title, titles, [("", [[text(cell) for cell in comparing.cells(one, comparisons)] for one in some])])
+        for title, some in comparing.by_tasks(comparisons)
+    ]
+    return Group(
+        text("Paired by task", "bold"),
+        *(text(f"{letter}  {told}") for letter, told in comparing.legend(comparisons)),
+        *grids,
+        *(text(note, "dim") for note in comparing.notes(comparisons)),
     )
-    rows = []
-    for one in comparisons:
-        where, difference = one.evaluation, one.difference
-        names = [f"{name} ({budget})" for name, budget in zip((one.a, one.b), one.budget)]
-        cells = [
-            f"{where.dataset} {where.way}-way {where.shot}-shot, {difference.tasks} tasks",
-            *names,
-            *(percent(mean) for mean in one.mean),
-            points(difference.mean),
-            between(difference),
-            p_value(difference.p),
-            ", ".join(str(count) for count in difference.seeds),
-            "tasks and seeds" if difference.covers_seeds else "tasks",
-        ]
-        rows.append([text(cell) for cell in cells])
-    return Grid("Paired by task", titles, [("", rows)])
 
 
 def gate_table(rows: Sequence[GateRow]) -> Grid:
@@ -119,12 +120,46 @@ def inspection_table(section: Section) -> Rich:
     return page
 
 
-def _board(title: str, grid: layout.Grid) -> Grid:
-    sections = [
-        (one.heading, [[text(cell.text, "bold green" if cell.strong else "") for cell in row] for row in one.rows])
-        for one in grid.sections
-    ]
-    return Grid(title, grid.flat_titles, sections)
+def _board(table: Table, top: int | None) -> Grid:
+    plain = _grid(table, board.grid(table, intervals=False), top)
+    return replace(_grid(table, board.grid(table), top), otherwise=plain)
+
+
+def _below(table: Table, found: board.Grid, kept: Sequence[int], top: int | None) -> list[Text]:
+    """What the marks say, and what is not shown."""
+    left_out = [title for i, title in enumerate(found.titles) if i not in kept]
+    folded = sum(len(line.folded) for line in {id(line.row): line for line in table.board.lines()}.values())
+    told = [f"no room here for {', '.join(left_out)}"] if left_out else []
+    told += [f"folded below these rows, settings and shorter generators: {folded}"] if folded else []
+    more = [f"{'; '.join(told)}: 'bench report' writes them as a page (html) and as a table (csv)."] if told else []
+    legend = "; ".join(
+        layout.key(table, found.without([i for i in range(len(found.columns)) if i not in kept]).hidden())
+    )
+    return [text(line, "dim") for line in (f"{legend}.", *(more if top is None else ()))]
+
+
+def _grid(table: Table, found: board.Grid, top: int | None) -> Grid:
+    sections = []
+    for section in found.sections:
+        rows = [row for row in section.rows if row.line.kind == "ranked"]
+        shown = {id(row) for row in (rows if top is None else rows[:top])}
+        kept = [row for row in section.rows if id(row) in shown or row.line.kind != "ranked"]
+        if top is None or rows:
+            sections.append((section.heading, [[_styled(row, cell) for cell in row.cells] for row in kept]))
+    return Grid(
+        table.title,
+        found.titles,
+        sections,
+        leaving=found.leaving(),
+        name_at=found.name_at,
+        least_name=board.LEAST_NAME,
+        whole=True,
+        below=lambda kept: _below(table, found, kept, top),
+    )
+
+
+def _styled(row: board.GridRow, cell: layout.Cell) -> Text:
+    return text(cell.text, "bold green" if cell.strong else "dim" if row.line.kind == "reference" else "")
 
 
 def _page() -> Rich:

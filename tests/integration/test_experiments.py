@@ -37,7 +37,7 @@ def test_figure_5_from_training_to_picture(bench):
     assert not list(bench.out.glob("*/scratch*/*/samples.npy")), "only a method with a generator has samples"
 
     report = bench("report", "--experiment", "figure5")
-    assert "figures/figure5.png" in report.stdout
+    assert "figure5.png" in report.stdout
     found = rows(bench.folder / "reports" / "figure5.md")
     for epochs in ("0", "1", "Training from scratch"):
         assert found[epochs][0].startswith("**")

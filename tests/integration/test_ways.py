@@ -1,5 +1,6 @@
 """20-way tasks beside 5-way ones in one request, through the real command line."""
 
+import re
 import shlex
 
 import pandas as pd
@@ -113,9 +114,9 @@ def test_a_report_has_both_in_every_format(asked):
             assert column in text[kind]
         assert "No 20-way tasks for UMTRA-MAML, " in text[kind]
         assert f": {GAP}." in text[kind]
-    row = next(line for line in text["md"].splitlines() if line.startswith("| UMTRA-MAML"))
+    row = next(line for line in text["md"].splitlines() if re.match(r"\| \d \| UMTRA-MAML", line))
     assert row.count(" · ") == 2
-    frame = pd.read_csv(folder / "leaderboard.csv")
+    frame = pd.read_csv(folder / "leaderboard.csv").drop_duplicates(["method", "manifest"])
     assert sorted(zip(frame["way"], frame["shot"])) == sorted([(5, 1), (5, 5)] * 4 + [(20, 1), (20, 5)] * 3)
     record = record_of(bench.out, "umtra-protonet")
     for one in record["evaluations"]:
@@ -146,10 +147,7 @@ def test_compare_and_check_tell_ways_apart(asked):
     bench, _ = asked
     one, other = (record_of(bench.out, name)["method"]["name"] for name in ("umtra-protonet", "embedding-knn-pixels"))
     told = bench("compare", one, other).stdout
-    cells = ["".join(line.split("│")[1].split()) for line in told.splitlines() if "│" in line]
-    assert [
-        "".join(cells).count(shape) for shape in ("s5-way1-shot", "s5-way5-shot", "20-way1-shot", "20-way5-shot")
-    ] == [1, 1, 1, 1]
+    assert [told.count(f"glyphs {way}-way {shot}-shot, ") for way in (5, 20) for shot in (1, 5)] == [1, 1, 1, 1]
     bench("check", "--baseline", "base.parquet", "--update")
     told = bench("check", "--baseline", "base.parquet").stdout
     assert " way " in told

@@ -56,8 +56,9 @@ def figure(tmp_path_factory):
 
 def test_only_the_files_of_the_experiment(table, figure):
     assert {path.name for path in table.iterdir()} == {f"table7.{kind}" for kind in ("md", "html", "tex", "csv")}
+    pictures = {f"figures/figure5.{kind}" for kind in ("png", "svg")}
     files = {path.relative_to(figure / "out").as_posix() for path in (figure / "out").rglob("*") if path.is_file()}
-    assert files == {*(f"figure5.{kind}" for kind in ("md", "html", "tex", "csv")), "figures/figure5.png"}
+    assert files == {*(f"figure5.{kind}" for kind in ("md", "html", "tex", "csv")), *pictures}
 
 
 def test_markdown_says_every_number(table):
@@ -94,7 +95,7 @@ def test_markdown_tables_are_whole(table, figure):
 
 def test_html_says_every_number(table):
     text = (table / "table7.html").read_text()
-    (row,) = re.findall(r"<tr><th scope=\"row\">N, σ² = 0.5</th>(.*?)</tr>", text)
+    (row,) = re.findall(r"<tr><th scope=\"row\" class=\"name\">N, σ² = 0.5</th>(.*?)</tr>", text)
     cells = [re.sub(r"<.*?>", "", one) for one in re.findall(r"<td.*?</td>", row)]
     assert len(cells) == 4 * 5
     assert cells[0].startswith("78.00 ± ")
@@ -107,12 +108,15 @@ def test_html_says_every_number(table):
 def test_latex_says_every_number(table):
     text = (table / "table7.tex").read_text()
     assert not re.search(r"\.[A-Z]", text), "sentences of the caption run into each other"
-    (row,) = re.findall(r"^N, .*\\\\$", text, re.M)[:1]
-    cells = [cell.strip() for cell in row.removesuffix(r"\\").split(" & ")]
-    assert cells[0] == r"N, $\sigma$$^2$ = 0.5"
-    assert len(cells) == 1 + 4 * 5
-    assert cells[4:6] == [r"77.16 $\pm$ 0.65", "+0.84"]
-    assert r"[1] failed: 50 \% of a\_b \textbar{} \textless{}c\textgreater{}" in text
+    lines = [[cell.strip() for cell in line.split("&")] for line in re.findall(r"^(.*&.*) \\\\$", text, re.M)]
+    at = next(i for i, line in enumerate(lines) if line[0] == r"N, $\sigma$$^2$ = 0.5")
+    assert {len(line) for line in lines} == {1 + 4}
+    assert lines[at][1].startswith(r"78.00 $\pm$ ")
+    said = {line[0].removeprefix(r"\quad "): line[1] for line in lines[at + 1 : at + 5]}
+    assert said["published"] == r"77.16 $\pm$ 0.65"
+    assert said["ours $-$ published"] == "+0.84"
+    assert said["seeds: sd (n)"] == "2.83 (2)"
+    assert r"[1] failed: 50 \% of a\_b \textbar{} \textless{}c\textgreater{}" in text.replace(r"\allowbreak{}", "")
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
     assert "σ" not in text
 
@@ -195,10 +199,10 @@ def test_the_same_records_give_the_same_bytes(figure, tmp_path):
 def test_the_figure_shows_points_line_and_strip(figure):
     picture = Image.open(figure / "out" / "figures" / "figure5.png").convert("RGB")
     colours = {colour for _, colour in picture.getcolors(10**6)}
-    for wanted in ((1, 115, 178), (222, 143, 5), (2, 158, 115)):  # ours, published, scratch
+    for wanted in ((26, 127, 196), (230, 159, 0), (0, 158, 115)):  # ours, published, scratch
         assert wanted in colours
     without, _ = sweep(_table(figure / "runs", samples=False))
-    bare = Image.open(io.BytesIO(without))
+    bare = Image.open(io.BytesIO(without["png"]))
     assert bare.width == picture.width
     # The strip adds three rows of latents below, as bright as the samples.
     assert picture.height > bare.height + 100
@@ -217,7 +221,9 @@ def _table(runs, samples=True):
 
 def test_markdown_and_html_show_the_figure(figure):
     assert "](figures/figure5.png)" in (figure / "out" / "figure5.md").read_text()
-    assert 'src="data:image/png;base64,' in (figure / "out" / "figure5.html").read_text()
+    text = (figure / "out" / "figure5.html").read_text()
+    assert text.count("<svg ") == 1
+    assert 'role="img" aria-label="Accuracy against ' in text
 
 
 @pytest.mark.parametrize("content", [b"not an array", None])
