@@ -79,6 +79,7 @@ def request(
     time_limit: float | None = None,
     example: str = "--methods lasium,umtra",
     ways: str | None = None,
+    rerun: bool = False,
 ) -> Request:
     from bench.planning.plan import Request
 
@@ -98,4 +99,5 @@ def request(
         out=out,
         device=device,
         time_limit=time_limit,
+        rerun=rerun,
     )

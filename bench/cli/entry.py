@@ -16,7 +16,7 @@ from bench.basics.signals import Interrupts, exit_code
 
 # In the order in which 'bench --help' lists their commands.
 # isort: off
-from bench.cli import runs, listings, data, look, results, verify  # noqa: F401
+from bench.cli import runs, listings, data, look, results, verify, conform, new  # noqa: F401
 
 # isort: on
 from bench.cli.app import app
@@ -58,7 +58,8 @@ def main() -> None:
     if interrupts.stopped is not None:  # whatever Typer made of it
         code = exit_code(interrupts.stopped)
         with contextlib.suppress(OSError):
-            sys.stderr.write("interrupted; run the same command again to go on\n")
+            how = " without --rerun" if "--rerun" in sys.argv else ""
+            sys.stderr.write(f"interrupted; run the same command again{how} to go on\n")
     raise SystemExit(code if isinstance(code, int) else 0)
 
 

@@ -26,6 +26,11 @@ from bench.cli.app import (
 from bench.cli.asking import console, say
 from bench.cli.asking import request as asked
 
+Rerun = Annotated[
+    bool,
+    typer.Option("--rerun", help="Begin every run anew; the records that are there are kept beside the new ones."),
+]
+
 
 @app.command()
 def run(
@@ -43,13 +48,15 @@ def run(
         int | None, typer.Option(min=1, help="Of several workers, runs at a time on one GPU; by default up to 4.")
     ] = None,
     time_limit: Annotated[float | None, typer.Option(min=0.01, help="Minutes a single run may take.")] = None,
+    rerun: Rerun = False,
     data_dir: DataDir = None,
     out: Out = Path("runs"),
     overrides: Overrides = None,
 ) -> None:
     """Train methods on unlabelled images and score them on the same sealed tasks.
 
-    Finished runs are skipped; interrupted ones go on where they were.
+    Finished runs are skipped; interrupted ones go on where they were. An edited method of another package is another
+    run; --rerun is for what no key can know, such as another driver.
 
     Examples:
 
@@ -92,6 +99,7 @@ def run(
         device,
         limit,
         ways=ways,
+        rerun=rerun,
     )
     with Reporter() as reporter:
         ready = session.prepare(request, default_cache(), reporter, workers)
@@ -128,6 +136,7 @@ def plan(
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Where no record says how long a run takes, measure a few steps.")
     ] = False,
+    rerun: Rerun = False,
     settings: Annotated[bool, typer.Option("--settings", help="Print every setting of every run.")] = False,
     overrides: Overrides = None,
 ) -> None:
@@ -146,7 +155,9 @@ def plan(
     from bench.running.explain import explain
 
     request = asked(
-        *(methods, dataset, shots, seeds, budget, experiment, references, data_dir, out, overrides, device), ways=ways
+        *(methods, dataset, shots, seeds, budget, experiment, references, data_dir, out, overrides, device),
+        ways=ways,
+        rerun=rerun,
     )
     for part in explain(request, settings, workers, estimate):
         say(part) if isinstance(part, str) else console().print(part)

@@ -65,8 +65,12 @@ def default_cache() -> Path:
         ) from error
 
 
-def load(source: DatasetSource, cache: Path, progress: ProgressCallback | None = None) -> Dataset:
+def load(
+    source: DatasetSource, cache: Path, progress: ProgressCallback | None = None, code: str | None = None
+) -> Dataset:
     """The dataset of ``source``, prepared below ``cache`` if it is not there yet.
+
+    code: SHA-256 of other people's code that reads it; edited, it is prepared anew.
 
     Two processes that ask at the same moment prepare it once. Raises BenchError when the raw data or the
     prepared copy are damaged, and when the copy cannot be written; Unfinished when the same call would go on.
@@ -76,7 +80,7 @@ def load(source: DatasetSource, cache: Path, progress: ProgressCallback | None =
             f"a dataset cannot be named {source.name!r}; a name has lower-case letters, digits, '.', '_' and '-' only"
         )
     try:
-        return _load(source, cache, progress)
+        return _load(source, cache, progress, code)
     except MemoryError as error:
         raise Unfinished(
             f"there is not enough memory to prepare dataset {source.name!r}; what is done is kept, and the same "
@@ -84,12 +88,13 @@ def load(source: DatasetSource, cache: Path, progress: ProgressCallback | None =
         ) from error
 
 
-def _load(source: DatasetSource, cache: Path, progress: ProgressCallback | None) -> Dataset:
+def _load(source: DatasetSource, cache: Path, progress: ProgressCallback | None, code: str | None) -> Dataset:
     try:
         settings = dict(source.settings())
     except OSError as error:
         raise _unreadable(source.name, error) from error
-    key = content_key({"name": source.name, "version": VERSION, "settings": settings})
+    read_by = {} if code is None else {"code": code}
+    key = content_key({"name": source.name, "version": VERSION, "settings": settings, **read_by})
     folder = cache / f"{source.name}-{key[:12]}"
     try:
         if not folder.is_dir():

@@ -9,11 +9,14 @@ from torch import Tensor
 
 from bench.backbones import Backbone, ImageShape, Params
 from bench.basics.errors import BenchError
+from bench.checks import samplers
+from bench.checks.finding import demand, noted
 from bench.contracts import Context, Learner, Tasks, TaskSampler, TaskSpec
 from bench.training.loop import train
 from bench.training.memory import free_bytes
 from bench.training.optimizers import adam, give_gradients
 from bench.training.steps import Step
+from bench.training.work import metered
 
 
 def initial_params(backbone: Backbone, shape: ImageShape, outputs: int | None, context: Context) -> Params:
@@ -54,7 +57,12 @@ def meta_train(
     On a GPU gradient and optimiser are captured. A sampler whose ``sample`` launches the same kernels whatever it
     draws, waits for nothing and keeps no state in Python, may say so with ``capturable = True``; it is then captured
     with them.
+
+    Before all that two tasks are drawn aside, twice, and looked at: BenchError where the sampler breaks its contract.
     """
+    with metered():
+        names = demand(samplers.examine(sampler, spec, context.device, context.seed.at("check sampler")))
+    context.note(checked=noted((context.notes or {}).get("checked"), "sampler", names))
     optimizer = adam(params.values(), meta_lr, betas=(0.9, 0.999), eps=1e-7)
 
     def seed(i: int) -> int:

@@ -192,7 +192,7 @@ def look(run: PlannedRun, dataset: Dataset, device: torch.device, out: Path, pro
         seed=Seed(run.seed),
         device=device,
         budget=budget,
-        artifacts=ArtifactStore(out / "artifacts", run.values["precision"]),
+        artifacts=ArtifactStore(out / "artifacts", run.values["precision"], **components.artifact_code(run.values)),
         checkpoint=Checkpoint(run.folder / "weights.safetensors", budget.checkpoint_seconds),
         progress=progress,
     )

@@ -215,6 +215,8 @@ def _check_component(
         _check_side(found.card.side, kind, settings, groups)
     if isinstance(found, DatasetFile):
         _check_recommended(found.recommend, groups)
+        if "inner_lr" not in found.recommend:
+            raise ValueError("recommend.inner_lr is missing, the inner rate of MAML; for example {inner_lr: 0.4}")
     if isinstance(found, MethodFile):
         _check_method(name, found)
 
@@ -259,7 +261,7 @@ def _check_recommended(recommended: Mapping[str, Any], groups: Collection[str]) 
 def _check_method(name: str, found: MethodFile) -> None:
     card = found.card
     if card.supervised and card.placed() in ("unsupervised", "floor"):
-        raise ValueError(f"card: supervised: true cannot stand with group: {card.group}; write group: ceiling")
+        raise ValueError(f"card.group: {card.group} cannot stand with supervised: true; write group: ceiling")
     axes = found.variants or {}
     for axis, words in axes.items():
         for word, items in words.items():

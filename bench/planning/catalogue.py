@@ -6,6 +6,7 @@ Importing this module imports neither torch nor Hydra, so that ``bench --help`` 
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 import itertools
 import re
@@ -20,13 +21,14 @@ import yaml
 from bench.basics.errors import BenchError, did_you_mean
 from bench.basics.typed import typed
 from bench.planning import cards, places
+from bench.planning.lines import line_of, with_line, yaml_fault
 from bench.planning.places import OWN_PACKAGES, Plugin
 
 RESERVED = (
     *("_target_", "identity", "card", "uses", "prefers", "variants", "headline", "recommend", "defaults", "own"),
-    "added",
+    *("added", "_code_", "_distribution_"),
 )
-"""Keys of a component's YAML that are not settings of its class.
+"""Keys of a component that are not settings of its class; the last two are no file's to say, see :mod:`code`.
 
 ``identity`` is what stands for the component in the keys of its runs: it stays when the class moves to another module.
 
@@ -80,6 +82,25 @@ def allowed_packages() -> tuple[str, ...]:
     return OWN_PACKAGES + tuple(dict.fromkeys(package.partition(".")[0] for package in plugin_packages()))
 
 
+def check_allowed(target: str) -> None:
+    """BenchError for a class that no configuration may name."""
+    if target.partition(".")[0] not in (known := allowed_packages()):
+        raise BenchError(
+            f"{said_in(target, '_target_')}_target_ {target!r} is refused: only classes of {', '.join(known)} and of "
+            "packages that register the entry point 'bench.plugins' can be configured"
+        )
+
+
+def said_in(target: str, key: str) -> str:
+    """Where a component with that class says ``key``: ``FILE, line 3: ``, or nothing where that cannot be told."""
+    for group in groups():
+        for name, path in options(group).items():
+            values = raw(group, name)
+            if values.get("_target_") == target and (key in values or key in values.get("uses", ())):
+                return f"{path}, line {line_of(path, key) or line_of(path, 'uses')}: "
+    return ""
+
+
 @cache
 def config_folders() -> tuple[Path, ...]:
     """The project's ``configs`` folder, then those of plugins."""
@@ -131,7 +152,7 @@ def _checked(group: str, path: Path, _: tuple[int, int], known: tuple[str, ...])
     except BenchError as error:
         return str(error).replace(str(path), "it")
     except ValueError as error:
-        return str(error)
+        return with_line(path, str(error))
     return None
 
 
@@ -165,9 +186,12 @@ def problems(*only: str) -> list[tuple[str, str]]:
     return found + [(name, problem) for name, problem in plugin if problem is not None]
 
 
-def _unusable(group: str) -> str:
-    """What an unknown name of the group may stand in. Starts with a semicolon; empty where all can be used."""
+def _unusable(group: str, wanted: str) -> str:
+    """What an unknown name of the group may stand in, the likeliest first. Starts with a semicolon; empty where all can
+    be used.
+    """
     names = [name for name, _ in problems(group)]
+    names.sort(key=lambda name: -difflib.SequenceMatcher(None, Path(name).stem, wanted.partition("-")[0]).ratio())
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return f"; 'bench list plugins' says why {', '.join(names[:3])}{more} cannot be used" if names else ""
 
@@ -183,7 +207,7 @@ def raw(group: str, name: str) -> dict[str, Any]:
     if name not in known:
         hint = did_you_mean(name, known)
         raise BenchError(
-            f"unknown {group} {name!r}.{hint} 'bench list {group}s' shows all {len(known)}{_unusable(group)}"
+            f"unknown {group} {name!r}.{hint} 'bench list {group}s' shows all {len(known)}{_unusable(group, name)}"
         )
     return read_yaml(known[name])
 
@@ -195,11 +219,6 @@ def identity(group: str, option: str) -> str:
     """
     declared = raw(group, option).get("identity")
     return f"{_package_of(options(group)[option].parents[1])}/{group}/{option}" if declared is None else str(declared)
-
-
-def declares(group: str, identity: str) -> bool:
-    """Whether some component of the group declares it."""
-    return any(raw(group, option).get("identity") == identity for option in options(group))
 
 
 def _package_of(folder: Path) -> str:
@@ -248,7 +267,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise BenchError(f"cannot read {path}: {error.strerror or error}") from error
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:  # ValueError: the 32nd of a month, say
-        raise BenchError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+        raise BenchError(f"{path} is not valid YAML: {yaml_fault(error)}") from error
     if not isinstance(value, dict):
         raise BenchError(f"{path} must hold a YAML mapping")
     return value
@@ -345,7 +364,7 @@ def expand(text: str | Iterable[str], dataset: str) -> list[Variant]:
                     f"{' and '.join(map(repr, needed.own_words))} in the pattern"
                 )
             if not names:
-                shown = f"'bench list methods' shows all {len(known)}{_unusable('method')}"
+                shown = f"'bench list methods' shows all {len(known)}{_unusable('method', word)}"
                 raise BenchError(f"no method matches {word!r}; {shown}")
         else:
             for one in files("method"):
@@ -353,7 +372,7 @@ def expand(text: str | Iterable[str], dataset: str) -> list[Variant]:
                     raw("method", one.name)  # says why, unless another of that name can be used
             hint = did_you_mean(word, [*known, *families])
             raise BenchError(
-                f"unknown method {word!r}.{hint} 'bench list methods' shows all {len(known)}{_unusable('method')}"
+                f"unknown method {word!r}.{hint} 'bench list methods' shows all {len(known)}{_unusable('method', word)}"
             )
         chosen |= {name: known[name] for name in names}
     if not chosen:

@@ -7,35 +7,38 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
 import traceback
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.basics.errors import BenchError, Diverged, did_you_mean
 from bench.basics.precision import with_precision
 from bench.basics.typed import fitting
-from bench.planning import catalogue, moved, places
+from bench.planning import catalogue, code, moved, places
 from bench.planning.catalogue import RESERVED
+from bench.planning.lines import line_of
 
 
 def build(node: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
     """The object that a component's configuration describes; the components it ``uses`` are built first.
 
-    Only classes of this project and of installed plugins are accepted.
+    Only classes of this project and of installed plugins are accepted; of a plugin whose code was edited since the
+    configuration was composed, none is.
     """
+    code.check(node)
     settings = {key: value for key, value in node.items() if key not in RESERVED}
     for group in node.get("uses", ()):
         settings[group] = build(values[group], values)
     target = node.get("_target_")
     cls = resolve(str(target))
+    if unknown := unknown_setting(cls, settings):
+        raise BenchError(f"{catalogue.said_in(str(target), unknown[0])}{target} {unknown[1]}")
     if isinstance(cls, type) and dataclasses.is_dataclass(cls):
-        names = [f.name for f in dataclasses.fields(cls) if f.init]
         for key, value in settings.items():
-            if key not in names:
-                raise BenchError(f"{target} has no setting {key!r}.{did_you_mean(key, names)}")
             if value is not None or key not in node.get("uses", ()):
                 check_annotation(cls, key, value)
     try:
@@ -44,6 +47,22 @@ def build(node: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
         raise
     except Exception as error:  # classes are other people's, and refuse values in ways of their own
         raise BenchError(f"cannot build {target}: {_told(error)}") from error
+
+
+def unknown_setting(cls: Any, settings: Iterable[str]) -> tuple[str, str] | None:
+    """(name, what is wrong with it) of the first of the settings that the class does not take."""
+    try:
+        taken = inspect.signature(cls).parameters.values()
+    except (TypeError, ValueError):  # of a class that is none of Python's
+        return None
+    if any(one.kind is inspect.Parameter.VAR_KEYWORD for one in taken):
+        return None
+    names = [one.name for one in taken if one.kind is not inspect.Parameter.POSITIONAL_ONLY]
+    wrong = next((key for key in settings if key not in names), None)
+    if wrong is None:
+        return None
+    known = names if wrong in catalogue.groups() else [*names, *RESERVED]
+    return wrong, f"has no setting {wrong!r}.{did_you_mean(wrong, known)}"
 
 
 def check_annotation(cls: type[Any], key: str, value: Any, where: str = "") -> None:
@@ -84,13 +103,9 @@ def _is_plain(hint: Any) -> bool:
 
 def resolve(target: str) -> Any:
     """``package.module.Class`` -> the class, from an accepted package only."""
+    catalogue.check_allowed(target)
     module, _, name = target.rpartition(".")
     package = module.split(".")[0]
-    if package not in catalogue.allowed_packages():
-        raise BenchError(
-            f"_target_ {target!r} is refused: only classes of {', '.join(catalogue.allowed_packages())} and of "
-            "packages that register the entry point 'bench.plugins' can be configured"
-        )
     if package in places.BESIDE:
         places.claim(package)
     try:
@@ -98,11 +113,14 @@ def resolve(target: str) -> Any:
     # Modules of other people may fail in any way; one that ends the program would end it for all methods.
     except (Exception, SystemExit) as error:
         hint = moved.hint(error) if isinstance(error, ImportError) else ""
-        raise BenchError(f"_target_ {target!r} cannot be imported: {_told(error)}.{hint}") from error
+        where = catalogue.said_in(target, "_target_")
+        raise BenchError(f"{where}_target_ {target!r} cannot be imported: {_told(error)}.{hint}") from error
     try:
         return getattr(found, name)
     except AttributeError as error:
-        raise BenchError(f"_target_ {target!r} cannot be found: {error}") from error
+        hint = did_you_mean(name, [one for one, value in vars(found).items() if isinstance(value, type)])
+        where = catalogue.said_in(target, "_target_")
+        raise BenchError(f"{where}_target_ {target!r} cannot be found: {error}.{hint}") from error
 
 
 def _told(error: BaseException) -> str:
@@ -111,7 +129,8 @@ def _told(error: BaseException) -> str:
     said = text if isinstance(error, ImportError | TypeError) and text else f"{type(error).__name__}: {text}"
     if isinstance(error, SyntaxError):
         return said
-    frames = [one for one in traceback.extract_tb(error.__traceback__) if not one.filename.startswith("<frozen")]
+    loaders = ("<frozen", str(importlib.__file__))
+    frames = [one for one in traceback.extract_tb(error.__traceback__) if not one.filename.startswith(loaders)]
     where = frames[-1] if frames else None
     if where is None or Path(where.filename).is_relative_to(places.ROOT / "bench"):
         return said
@@ -122,7 +141,8 @@ def component_settings(node: Mapping[str, Any], values: Mapping[str, Any]) -> di
     """What of a component can change a result: identity, settings, version, and the same of all it uses.
 
     Of something of the user's own, such as a file, that is the content (``sha256``), not the place. A setting that was
-    added to a component counts once it has another value than the one that changes nothing.
+    added to a component counts once it has another value than the one that changes nothing. Of a component from outside
+    its code counts too.
     """
     added = node.get("added", {})
     settings = {
@@ -132,6 +152,8 @@ def component_settings(node: Mapping[str, Any], values: Mapping[str, Any]) -> di
     }
     settings["_target_"] = node.get("identity", node.get("_target_"))
     settings["version"] = code_version(str(node.get("_target_")))
+    if code.CODE in node:
+        settings[code.CODE] = node[code.CODE]
     for group in node.get("uses", ()):
         settings[group] = component_settings(values[group], values)
     return settings
@@ -144,6 +166,20 @@ def code_version(target: str) -> int:
     if not isinstance(version, int):
         raise BenchError(f"VERSION of {target.rpartition('.')[0]} must be a whole number, not {version!r}")
     return version
+
+
+def check_choices(family: str) -> None:
+    """BenchError, with the line, for a variant of a method that chooses a component that there is not."""
+    path = catalogue.options("method")[family]
+    for axis, words in (catalogue.raw("method", family).get("variants") or {}).items():
+        for word, items in words.items():
+            for group, _, option in (item.partition("=") for item in items):
+                if group in catalogue.groups() and option not in (known := catalogue.options(group)):
+                    where = f"variants.{axis}.{word}"
+                    hint = did_you_mean(option, known)
+                    raise BenchError(
+                        f"{path}, line {line_of(path, where)}: {where}: there is no {group} {option!r}.{hint}"
+                    )
 
 
 def used_groups(values: Mapping[str, Any]) -> set[str]:
@@ -173,6 +209,12 @@ def artifact_groups(values: Mapping[str, Any]) -> list[str]:
 def artifact_settings(group: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """What of a configuration can change what a group of :func:`artifact_groups` trains, but images, length, seed."""
     return with_precision(component_settings(values[group], values), values["precision"])
+
+
+def artifact_code(values: Mapping[str, Any]) -> dict[str, Mapping[str, str]]:
+    """What an artifact store must know of other people's code in a run: see :class:`bench.training.artifacts`."""
+    trained = used_groups({**values, "method": {"uses": artifact_groups(values)}})
+    return {"code": code.behind(values), "trained_by": code.behind({group: values[group] for group in trained})}
 
 
 def outside_data(values: Mapping[str, Any]) -> bool:

@@ -12,9 +12,9 @@ from typing import Any
 
 from bench.basics.errors import BenchError, did_you_mean
 from bench.basics.precision import FLOAT32, check_precision
-from bench.planning import catalogue
+from bench.planning import catalogue, code
 from bench.planning.catalogue import RESERVED, Variant
-from bench.planning.components import resolve, used_groups
+from bench.planning.components import check_choices, resolve, used_groups
 from bench.planning.naming import check_dataset_name, row_name
 from bench.planning.overrides import FLAGS, UNNAMED, Override, as_float, check_finite, check_type, quoted
 from bench.planning.values import setting
@@ -70,8 +70,6 @@ class RunConfig:
     title: str
     dataset_name: str
     budget_name: str
-    undeclared: tuple[str, ...] = ()
-    """Groups whose component declares no identity: until version 0.1 its module path stood for it."""
     unanswered: tuple[int, ...] = ()
     """Ways that were asked for, but not of this method: its learner cannot answer them."""
 
@@ -129,6 +127,8 @@ def compose(
     for group in sorted(used):
         _pin(group, values, variant)
         _settle_outside_data(values[group], dataset)
+    for group in sorted({*used, "method"}):
+        code.pin(values[group])
     if variant.group != "ceiling" and any(values[group].get("card", {}).get("outside_labels") for group in used):
         variant = dataclasses.replace(variant, group="transfer")
     for group in catalogue.groups():
@@ -149,7 +149,6 @@ def compose(
             str(values["dataset"].get("name") or dataset), [o for o in changed if head[o.key] == "dataset"], values
         ),
         budget_name=row_name(budget, [o for o in changed if head[o.key] == "budget"], values),
-        undeclared=tuple(g for g in sorted({*used, "method"}) if not catalogue.declares(g, values[g]["identity"])),
     )
 
 
@@ -240,6 +239,8 @@ def _base(variant: Variant, dataset: str, budget: str) -> dict[str, Override]:
     choices |= {key: str(value) for key, value in recommended.items() if key in catalogue.groups()}
     choices |= {key: str(value) for key, value in tasks.items() if key != "shots"}
     fixed = _fixed(variant)
+    if any(o.is_group and o.value not in catalogue.options(o.key) for o in fixed.values()):
+        check_choices(variant.family)
     for group, option in [("method", variant.family), *((o.key, o.value) for o in fixed.values() if o.is_group)]:
         choices |= catalogue.raw(group, option).get("prefers", {})
     return {key: Override(key, f"{key}={value}") for key, value in choices.items()} | fixed

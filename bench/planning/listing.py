@@ -12,7 +12,8 @@ from rich.text import Text
 
 from bench.basics.errors import BenchError, did_you_mean
 from bench.planning import catalogue
-from bench.planning.components import resolve
+from bench.planning.components import check_choices, resolve, unknown_setting
+from bench.planning.lines import line_of
 from bench.planning.paper_layout import paper_layout
 from bench.planning.side import of_variant
 
@@ -102,9 +103,14 @@ def _fault(kind: str, name: str) -> str | None:
         if kind == "experiment":
             paper_layout(name)
         elif kind != "budget":
-            resolve(str(catalogue.raw(kind, name)["_target_"]))
+            values, path = catalogue.raw(kind, name), catalogue.options(kind)[name]
+            settings = [key for key in values if key not in catalogue.RESERVED] + list(values.get("uses", ()))
+            if unknown := unknown_setting(resolve(str(values["_target_"])), settings):
+                return f"line {line_of(path, unknown[0]) or line_of(path, 'uses')}: {values['_target_']} {unknown[1]}"
+            if kind == "method":
+                check_choices(name)
     except BenchError as error:
-        return str(error)
+        return str(error).removeprefix(f"{catalogue.options(kind)[name]}, ")
     return None
 
 

@@ -12,7 +12,7 @@ import importlib.util
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.basics.errors import BenchError
@@ -41,6 +41,8 @@ class Plugin:
     """The package's folder, or the file that registers it."""
     configs: Path | None = None
     problem: str | None = None
+    distribution: str = ""
+    """Who registered it, ``name==version``."""
 
     @property
     def top(self) -> str:
@@ -51,14 +53,16 @@ class Plugin:
 def plugins() -> tuple[Plugin, ...]:
     """Every registered plugin by package, each read by itself: what is wrong with one is its ``problem``."""
     found: dict[tuple[str, str], Plugin] = {}
-    for name, value, file in _entries():
-        one = _located(name, value, file)
+    for name, value, file, distribution in _entries():
+        one = replace(_located(name, value, file), distribution=distribution)
         found.setdefault((one.package, one.problem or ""), one)
     return tuple(found[key] for key in sorted(found))
 
 
-def _entries() -> Iterator[tuple[str, str, Path | None]]:
-    """(name, value, file) of the entry points; an empty value where a package's own list of them cannot be read."""
+def _entries() -> Iterator[tuple[str, str, Path | None, str]]:
+    """(name, value, file, distribution) of the entry points; an empty value where a package's own list of them cannot
+    be read.
+    """
     seen = set()
     for distribution in importlib.metadata.distributions():
         file = _folder_of(distribution)
@@ -72,9 +76,16 @@ def _entries() -> Iterator[tuple[str, str, Path | None]]:
                 continue
             entries = [(one.name, one.value) for one in distribution.entry_points if one.group == GROUP]
         except Exception:  # it was written by other programs, and is read by a library that trusts them
-            yield str(file), "", file
+            yield str(file), "", file, ""
             continue
-        yield from ((name, value, file) for name, value in entries)
+        yield from ((name, value, file, _title(distribution)) for name, value in entries)
+
+
+def _title(distribution: importlib.metadata.Distribution) -> str:
+    try:
+        return f"{distribution.metadata['Name']}=={distribution.version}"
+    except Exception:  # metadata that cannot be read, or lack a version
+        return ""
 
 
 def _folder_of(distribution: importlib.metadata.Distribution) -> Path | None:

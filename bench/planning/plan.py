@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ class Request:
     """Whether to add the floors and ceilings that every leaderboard shows."""
     data_dir: str | None = None
     out: Path = Path("runs")
+    rerun: bool = False
+    """Begin every run anew; the records that are there are kept beside the new ones."""
     device: str = "auto"
     time_limit: float | None = None
     """Seconds a run may train; it ends with status ``timeout`` and goes on from there when run again."""
@@ -54,6 +56,8 @@ class PlannedRun:
     values: Mapping[str, Any] = field(repr=False)
     unanswered: tuple[int, ...] = ()
     """Ways that were asked for, but not of this method: its learner cannot answer them."""
+    anew: bool = False
+    """Whether to begin it anew, whatever is there."""
 
     def record(self) -> RunRecord | None:
         """What an earlier execution left, if anything. BenchError when it, or what it names, is damaged."""
@@ -69,7 +73,11 @@ class PlannedRun:
         return record
 
     def status(self, manifests: Sequence[str]) -> str:
-        """``cached``, ``evaluate`` (trained, some task lists missing), ``resume``, or ``new``."""
+        """``cached``, ``evaluate`` (trained, some task lists missing), ``resume``, ``new``, or ``anew`` in spite of
+        what is there.
+        """
+        if self.anew and self.folder.exists():
+            return "anew"
         try:
             record = self.record()
         except BenchError:
@@ -174,13 +182,15 @@ def _experiment_rows(
     return able, shared, user
 
 
-def planned_runs(configs: Sequence[RunConfig], content_hash: str, seeds: Sequence[int], out: Path) -> list[PlannedRun]:
+def planned_runs(
+    configs: Sequence[RunConfig], content_hash: str, seeds: Sequence[int], out: Path, anew: bool = False
+) -> list[PlannedRun]:
     """Every configuration with every training seed, in an order that trains shared artifacts once."""
     runs = []
     for seed in seeds:
         for one in configs:
             place = naming.folder(out, (one.dataset_name, one.method_name))
-            key = _key_in(place, one, content_hash, seed)
+            key = run_key(one, content_hash, seed)
             runs.append(
                 PlannedRun(
                     name=one.method_name,
@@ -190,30 +200,13 @@ def planned_runs(configs: Sequence[RunConfig], content_hash: str, seeds: Sequenc
                     budget=one.budget_name,
                     seed=seed,
                     key=key,
-                    folder=_folder(place, seed, key),
+                    folder=place / folder_name(seed, key),
                     values=one.values,
                     unanswered=one.unanswered,
+                    anew=anew,
                 )
             )
     return runs
-
-
-def _folder(place: Path, seed: int, key: str) -> Path:
-    return place / folder_name(seed, key)
-
-
-def _key_in(place: Path, one: RunConfig, content_hash: str, seed: int) -> str:
-    """The key of a run; that of version 0.1 where a component declares no identity and such a run is there."""
-    key = run_key(one, content_hash, seed)
-    if one.undeclared and not _folder(place, seed, key).exists():
-        earlier = run_key(_by_module_path(one), content_hash, seed)
-        return earlier if _folder(place, seed, earlier).exists() else key
-    return key
-
-
-def _by_module_path(one: RunConfig) -> RunConfig:
-    bare = {g: {name: v for name, v in one.values[g].items() if name != "identity"} for g in one.undeclared}
-    return replace(one, values={**one.values, **bare})
 
 
 def run_key(one: RunConfig, content_hash: str, seed: int) -> str:

@@ -87,13 +87,18 @@ _FORMULAS = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 
 def scores(leaderboard: Leaderboard, frames: Frames) -> str:
     """One line per line of a board and column, see :data:`SCORE_FIELDS`."""
+    return from_frame(score_frame(leaderboard, frames))
+
+
+def score_frame(leaderboard: Leaderboard, frames: Frames) -> pd.DataFrame:
+    """The same as a frame, with all digits."""
     runs = frames.runs.set_index("run")[["environment", "created"]].to_dict("index")
     lines = [line for table in leaderboard.tables for line in _table(table, runs)]
     names = list(dict.fromkeys(name for line in lines for name in line["changed"]))
     frame = _typed([{**line, **line["changed"]} for line in lines], SCORE_FIELDS)
     for name in sorted(names):
         frame[name] = _best_type([line["changed"].get(name) for line in lines])
-    return from_frame(frame)
+    return frame
 
 
 def runs(frames: Frames) -> str:

@@ -66,7 +66,7 @@ def evaluate(
         per_image = max(1, learner.encoder.dim)
         default = max(1, EMBEDDED_CHUNK.get(device.type, 2**23) // (spec.way * (spec.shot + spec.query) * per_image))
     else:
-        gather, default = _pixels(images, device), DEFAULT_CHUNK
+        gather, default = pixels_of(images, device), DEFAULT_CHUNK
     if chunk is None:
         chunk = getattr(learner, "tasks_at_once", default)
     if not isinstance(chunk, int) or chunk < 1:
@@ -77,7 +77,7 @@ def evaluate(
     correct = torch.zeros(manifest.tasks, dtype=torch.int32, device=device)
     finite = torch.ones(manifest.tasks, dtype=torch.bool, device=device)
     reported = time.monotonic()
-    tasks = _Tasks(gather, manifest, device)
+    tasks = ShuffledTasks(gather, manifest, device)
 
     def answer(rows: slice) -> None:
         nonlocal reported
@@ -162,7 +162,7 @@ def check_declaration(
     Scores count as changed when they differ by more than a thousandth of the spread of their task's scores,
     so that rounding, which differs with the shape of a batch, does not count.
     """
-    support, query, _ = _Tasks(_pixels(images, device), manifest, device).at(slice(0, tasks))
+    support, query, _ = ShuffledTasks(pixels_of(images, device), manifest, device).at(slice(0, tasks))
     scores = _scores(learner, support, query)
     spread = scores.amax((1, 2), keepdim=True) - scores.amin((1, 2), keepdim=True)
 
@@ -182,13 +182,14 @@ def check_declaration(
     )
 
 
-def _pixels(images: LabelledImages, device: torch.device) -> Gather:
+def pixels_of(images: LabelledImages, device: torch.device) -> Gather:
+    """Images themselves, float32 in [0, 1]."""
     pixels = images.pixels if images.home is not None else images.pixels.to(device)
     return lambda index: take(pixels, index, device)
 
 
-class _Tasks:
-    """The tasks of a manifest, their queries shuffled."""
+class ShuffledTasks:
+    """The tasks of a manifest, their queries shuffled. ``labels``: the class of each, int64 [T, M]."""
 
     def __init__(self, gather: Gather, manifest: Manifest, device: torch.device) -> None:
         per_task = manifest.spec.way * manifest.spec.query
@@ -198,7 +199,7 @@ class _Tasks:
         self._gather = gather
         self._support = torch.tensor(manifest.support, device=device)
         self._query = torch.tensor(shuffled, device=device)
-        self._labels = torch.tensor(order // manifest.spec.query, device=device)
+        self.labels = torch.tensor(order // manifest.spec.query, device=device)
 
     def at(self, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
         """Support [t, N, K, …], shuffled queries [t, M, …], classes [t, M]; … is one image, or its embedding."""
@@ -207,7 +208,7 @@ class _Tasks:
         return (
             both[: support.numel()].reshape(*support.shape, *both.shape[1:]),
             both[support.numel() :].reshape(*query.shape, *both.shape[1:]),
-            self._labels[rows],
+            self.labels[rows],
         )
 
 

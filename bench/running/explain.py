@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import yaml
 from rich.table import Table
@@ -16,7 +16,7 @@ from bench.basics.progress import Reporter
 from bench.contracts import TaskSpec
 from bench.datasets.prepare import default_cache
 from bench.datasets.source import Dataset
-from bench.planning import components
+from bench.planning import code, components
 from bench.planning.plan import PlannedRun, Request, planned_runs
 from bench.planning.values import ways_of
 from bench.running.estimate import duration, history_of
@@ -39,7 +39,7 @@ def explain(request: Request, settings: bool = False, workers: int = 1, measure:
     with Reporter() as reporter:
         dataset = open_dataset(first, default_cache(), reporter)
     manifests = draw_manifests(dataset, first, first["shots"], answered(configs))
-    runs = planned_runs(configs, dataset.content_hash, request.seeds, request.out)
+    runs = planned_runs(configs, dataset.content_hash, request.seeds, request.out, request.rerun)
     states = {
         run.folder: run.status([one.sha256 for one in manifests if one.spec.way in ways_of(run.values)]) for run in runs
     }
@@ -59,6 +59,7 @@ def explain(request: Request, settings: bool = False, workers: int = 1, measure:
         table.add_row(*map(Text, cells))  # names may look like markup
     yield table
     yield from unanswered(configs)
+    yield from _codes(runs)
     yield from _precisions(runs)
     yield from _not_validated(dataset, runs)
     shared: dict[tuple[str, int], list[str]] = defaultdict(list)
@@ -79,6 +80,19 @@ def explain(request: Request, settings: bool = False, workers: int = 1, measure:
     if settings:
         for one in configs:
             yield f"\n# {one.method_name}\n" + yaml.safe_dump(dict(one.values), sort_keys=False)
+
+
+def _codes(runs: Sequence[PlannedRun]) -> Iterator[str]:
+    """Whose code stands in the keys of which runs."""
+    users: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for run in runs:
+        for node in run.values.values():
+            if isinstance(node, Mapping) and code.CODE in node:
+                package = str(node["_target_"]).partition(".")[0]
+                users[package, str(node.get(code.DISTRIBUTION, "")), node[code.CODE][:8]].append(run.name)
+    for (package, distribution, sha256), names in users.items():
+        known = f" ({distribution})" if distribution else ""
+        yield f"code of {package}{known}: {sha256}, in the keys of {', '.join(dict.fromkeys(names))}"
 
 
 def _precisions(runs: Sequence[PlannedRun]) -> Iterator[str]:

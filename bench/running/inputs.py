@@ -13,7 +13,7 @@ from bench.contracts import ProgressCallback, TaskSpec
 from bench.datasets.images import LabelledImages, UnlabelledImages
 from bench.datasets.prepare import load as load_dataset
 from bench.datasets.source import Dataset
-from bench.planning import components
+from bench.planning import code, components
 from bench.planning.plan import PlannedRun
 from bench.planning.values import ways_of
 from bench.tasks import manifest as manifests
@@ -53,7 +53,8 @@ def draw_manifests(
 
 def open_dataset(values: Mapping[str, Any], cache: Path, progress: ProgressCallback | None = None) -> Dataset:
     """The dataset of a configuration, prepared if need be."""
-    return load_dataset(components.build(values["dataset"], values), cache, progress)
+    source = components.build(values["dataset"], values)
+    return load_dataset(source, cache, progress, code.of_module(str(values["dataset"]["_target_"])))
 
 
 def training_images(run: PlannedRun, dataset: Dataset, device: torch.device) -> UnlabelledImages | LabelledImages:

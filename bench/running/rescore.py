@@ -50,6 +50,7 @@ def rescore(folder: Path, record: RunRecord, cache: Path, artifacts: Path, progr
     With the number of threads that the record names; on another processor a few queries may fall the other way.
     BenchError where the run cannot be scored again: its weights, its dataset, its code are not here.
     """
+    check_trained_here(record)
     values = catalogue.of_today(record.config)
     torch.set_num_threads(int(record.environment.get("threads") or torch.get_num_threads()))
     device = resolve_device("cpu" if record.environment.get("device", "cpu") == "cpu" else "auto")
@@ -60,7 +61,7 @@ def rescore(folder: Path, record: RunRecord, cache: Path, artifacts: Path, progr
     with tempfile.TemporaryDirectory() as copies, computing_in(record.precision):
         for path in folder.glob("weights*.safetensors"):  # nothing of the run itself can be changed
             shutil.copy2(path, copies)
-        learners = _learners(record, values, dataset, Path(copies), artifacts, device)
+        learners = kept_learners(record, values, dataset, Path(copies), artifacts, device)
         table = read_scores(folder, record)
         return [
             said
@@ -69,10 +70,18 @@ def rescore(folder: Path, record: RunRecord, cache: Path, artifacts: Path, progr
         ]
 
 
-def _learners(
+def check_trained_here(record: RunRecord) -> None:
+    """BenchError for what was scored by :func:`bench.score` and kept as a row: nobody else can answer for it."""
+    if record.config.get("external"):
+        raise BenchError(f"{record.method.name} was trained outside this harness, so only its scores are kept")
+
+
+def kept_learners(
     record: RunRecord, values: Mapping[str, Any], dataset: Dataset, copies: Path, artifacts: Path, device: torch.device
 ) -> Callable[[int], Learner]:
-    """Who answers tasks of so many classes."""
+    """Who answers tasks of so many classes. ``copies``: a folder with copies of the weights, of which nothing is needed
+    later.
+    """
 
     def refuse(stage: str, *_: object) -> None:
         raise BenchError(f"its weights are not kept: it would have to train again ({stage})")
@@ -82,7 +91,7 @@ def _learners(
         seed=Seed(record.seed),
         device=device,
         budget=budget,
-        artifacts=_KeptOnly(artifacts, record.precision),
+        artifacts=_KeptOnly(artifacts, record.precision, **components.artifact_code(values)),
         checkpoint=Checkpoint(copies / "weights.safetensors", budget.checkpoint_seconds, record.key),
         progress=refuse,
     )

@@ -24,7 +24,7 @@ from bench.basics.files import remove_leftovers, replacing
 from bench.basics.progress import Pace
 from bench.basics.seeds import Seed
 from bench.basics.signals import Interrupts, Stopped
-from bench.contracts import Budget, Context, Learner, Method, Monitor, ProgressCallback, ShowsSamples, TaskSpec
+from bench.contracts import Budget, Context, Method, Monitor, ProgressCallback, ShowsSamples, TaskSpec
 from bench.datasets.images import LabelledImages, UnlabelledImages
 from bench.datasets.source import Dataset
 from bench.learners.embeddings import Pool
@@ -35,19 +35,20 @@ from bench.records.arrays import CURVE, write_curve, write_images
 from bench.records.record import Evaluation, MethodCard, RunRecord, Status, write_record
 from bench.records.scores import read_scores, scores_digest
 from bench.records.seal import plain
-from bench.running.containment import contained
+from bench.running.cost import cost_of_run, noted
 from bench.running.crowding import making_way
 from bench.running.endings import UNFINISHED, TimeLimit, ending
 from bench.running.environment import environment, peak_memory_mib, reset_peak_memory, resolve_device
 from bench.running.evaluate import accuracy_and_interval, evaluate, validation_monitor
+from bench.running.fitting import Fitted, check_answers, fit
 from bench.running.inputs import open_dataset, training_images
 from bench.running.job import Job, append_log
 from bench.running.precision import check_precision_of, computing_in
-from bench.running.ways import for_other_ways
 from bench.tasks import manifest as manifests
 from bench.tasks.left_out import left_out, uneven_shots
 from bench.training.artifacts import ArtifactStore
 from bench.training.checkpoint import Checkpoint, load_tensors, save_tensors
+from bench.training.work import Cost
 
 
 def execute_run(job: Job, progress: ProgressCallback) -> RunRecord:
@@ -101,12 +102,15 @@ class _Execution:
         self.evaluations: list[Evaluation] = []
         self.scores: list[pd.DataFrame] = []
         self.answers: list[Path] = []
+        self.specs: list[TaskSpec] = []
         self.peak_memory = 0.0
         self.notes: dict[str, Any] = dict(job.notes)
         self.transductive: bool | None = None
         self.dataset_hash = ""
         self.device = torch.device("cpu")
-        self.store = ArtifactStore(job.artifacts, self.run.values["precision"])
+        self.store = ArtifactStore(
+            job.artifacts, self.run.values["precision"], **components.artifact_code(self.run.values)
+        )
         self.pool: Pool | None = None
         self.interrupts = Interrupts()
 
@@ -182,21 +186,21 @@ class _Execution:
         # While a method trains, the labels of what it trains on are not in its process, unless it is supervised.
         del dataset
         began = time.monotonic()
-        with contained():
-            learner = method.fit(images, TaskSpec(**values["train"]), context)
-            others = for_other_ways(method, images, values, context)
-        self.transductive = learner.transductive
-        self._note_training(context, max(0.0, time.monotonic() - began - self.store.seconds))
+        fitted = fit(method, images, values, context)
+        self.transductive = fitted.learner.transductive
+        self._note_training(context, max(0.0, time.monotonic() - began - self.store.seconds), fitted.cost)
+        check_answers(fitted, images, values, self.specs, context)
         self._keep_samples(method, images, context)
         del images
         dataset = open_dataset(values, self.job.cache, self.progress)
         for path in paths:
-            self._answer(learner, others, dataset, path)
+            self._answer(fitted, dataset, path)
 
     def _note_images(self, dataset: Dataset) -> None:
         """What a reader of the numbers must know of the images: warnings, and what no task is made of."""
         shapes = [("train", TaskSpec(**self.run.values["train"]))] if self.run.variant.supervised else []
         sealed = [manifests.load(path) for path in self.job.manifests]
+        self.specs = [one.spec for one in sealed]
         left = [said for split, spec in shapes for said in left_out(dataset, split, spec)]
         left += [said for one in sealed for said in left_out(dataset, one.split, one.spec)]
         left += uneven_shots(dataset, self.run.values["split"], [one.spec for one in sealed])
@@ -226,7 +230,7 @@ class _Execution:
             return None  # too few meta-validation classes for such a task: there is no curve then
         return validation_monitor(split.labelled(self.device), tasks, self.device)
 
-    def _answer(self, learner: Learner, others: Mapping[int, Learner], dataset: Dataset, path: Path) -> None:
+    def _answer(self, fitted: Fitted, dataset: Dataset, path: Path) -> None:
         tasks = manifests.load(path)
         tasks.verify(dataset)
         # An evaluation can take minutes: what is answered is kept at once, in case the next manifest is interrupted.
@@ -239,7 +243,7 @@ class _Execution:
             images = dataset.splits[tasks.split].labelled(self.device)
             self.pool = self.pool or Pool(self.device)
             facts: dict[str, Any] = {}
-            asked = others.get(tasks.spec.way, learner), images, tasks, self.device
+            asked = fitted.others.get(tasks.spec.way, fitted.learner), images, tasks, self.device
             correct, total = evaluate(*asked, progress=self.progress, pool=self.pool, facts=facts)
             if facts:
                 several = len(ways_of(self.run.values)) > 1
@@ -291,11 +295,14 @@ class _Execution:
             self.log(f"answered again: {error}")
             return None
 
-    def _note_training(self, context: Context, seconds: float) -> None:
+    def _note_training(self, context: Context, seconds: float, fitted: Cost) -> None:
         """Training times survive interruptions: they are read back from the checkpoints, not from this process.
 
-        seconds: what this process spent on the method itself, for a method that has no checkpoint.
+        seconds: what this process spent on the method itself, for a method that has no checkpoint. fitted: what the
+        method itself cost, in this process and before.
         """
+        if cost := noted(cost_of_run(self.run.values, fitted, self.store.used.values())):
+            self.notes["cost"] = cost
         tensors, meta = context.checkpoint.load() or ({}, {})
         curves = []
         self.timings["fit"] = float(meta.get("seconds", seconds))

@@ -22,6 +22,7 @@ from bench.planning import components
 from bench.planning.composing import RunConfig
 from bench.planning.plan import PlannedRun, Request, planned_runs, run_configs
 from bench.planning.values import ways_of
+from bench.records.aside import set_aside
 from bench.records.record import RunRecord, Status
 from bench.running.containment import contained, has_outside_code
 from bench.running.environment import resolve_device
@@ -67,7 +68,7 @@ def prepare(request: Request, cache: Path, reporter: Reporter, workers: int = 1)
         reporter.say(f"warning: {warning}")
     sealed = seal_manifests(dataset, first.values, first.values["shots"], request.out, answered(configs))
     manifests = {path: manifest.sha256 for path, manifest in sealed.items()}
-    runs = planned_runs(configs, dataset.content_hash, request.seeds, request.out)
+    runs = planned_runs(configs, dataset.content_hash, request.seeds, request.out, request.rerun)
     for told in unanswered(configs):
         reporter.say(told)
     threads = threads_of(workers)
@@ -145,6 +146,13 @@ def execute(session: Session, reporter: Reporter, workers: int = 1, per_gpu: int
         try:
             for index in turns:
                 job = session.jobs[index]
+                if job.run.anew:
+                    try:
+                        job = _begun_anew(job)
+                    except BenchError as error:
+                        outcomes[index] = Outcome(job.run, "failed", str(error), None)
+                        reporter.say(f"{_label(session, index)}: {error}")
+                        continue
                 state = job.run.status([session.manifests[path] for path in job.manifests])
                 if state == "cached":
                     outcomes[index] = Outcome(job.run, "done", None, job.run.record(), cached=True)
@@ -174,6 +182,13 @@ def execute(session: Session, reporter: Reporter, workers: int = 1, per_gpu: int
                 one.shutdown(wait=True, cancel_futures=True)
             raise
     return [outcomes[index] for index in sorted(outcomes)]
+
+
+def _begun_anew(job: Job) -> Job:
+    """The same with nothing there of it any more; the record says what lies beside it."""
+    kept = set_aside(job.run.folder)
+    notes = job.notes if kept is None else {**job.notes, "rerun": f"the record before is {kept.name}"}
+    return replace(job, run=replace(job.run, anew=False), notes=notes)
 
 
 def _label(session: Session, index: int) -> str:

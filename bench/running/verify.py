@@ -13,6 +13,7 @@ from bench.basics.errors import BenchError
 from bench.basics.keys import content_key
 from bench.contracts import ProgressCallback
 from bench.records.arrays import read_curve, read_images
+from bench.records.aside import belongs
 from bench.records.record import UNSEALED, RunRecord, folder_name, read_record, run_folders, strays
 from bench.records.scores import read_scores, seal_folder
 from bench.running.containment import contained
@@ -68,7 +69,8 @@ def _of_run(
 
     def record() -> None:
         one = read_record(folder)
-        if folder.name != (name := folder_name(one.seed, one.key)):
+        if not belongs(folder, one.seed, one.key):
+            name = folder_name(one.seed, one.key)
             raise BenchError(f"{folder} holds the record of another run, {name}; move it away and run again")
         if one.done:
             read_scores(folder, one)

@@ -73,7 +73,7 @@ class Whole:
     ) -> None:
         self._runs, self._specs, self._history, self._workers = runs, specs, history, workers
         self._todo = {index: duration(runs[index], specs, history) for index in order}
-        self._new = {index for index in order if runs[index].status(list(specs)) == "new"}
+        self._new = {index for index in order if runs[index].status(list(specs)) in ("new", "anew")}
         self._running: dict[int, _Seen] = {}
         self._trained: dict[str, float] = {}
         """Shared trainings that are finished: key -> seconds that they were expected to take."""

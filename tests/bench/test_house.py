@@ -14,8 +14,8 @@ ROOT = Path(__file__).parents[2]
 # A room (a folder or file of bench/) may import itself and what stands above it, never what stands below.
 ORDER = (
     *("basics", "contracts", "records", "training", "datasets", "tasks", "planning"),
-    *("backbones", "views", "learners", "foreign", "running", "looking", "leaderboard", "reporting", "interop"),
-    *("speed", "cli", "__main__"),
+    *("checks", "backbones", "views", "learners", "foreign", "running", "conform", "looking"),
+    *("leaderboard", "reporting", "interop", "speed", "cli", "__main__"),
 )
 # What else must not be imported from where: folder -> packages.
 NEVER = {"bench": ("methods", "baselines"), "methods": ("baselines",), "baselines": ("methods",)}

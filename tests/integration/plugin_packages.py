@@ -12,7 +12,9 @@ class Mine:
 """
 
 
-def install(site: Path, name: str, entry: str | None = None, files: dict[str, str] | None = None) -> Path:
+def install(
+    site: Path, name: str, entry: str | None = None, files: dict[str, str] | None = None, version: str = "1.0"
+) -> Path:
     """A package ``name`` in ``site`` with these files; ``entry`` is its entry point, by default the package."""
     package = site / name
     package.mkdir(parents=True, exist_ok=True)
@@ -22,7 +24,7 @@ def install(site: Path, name: str, entry: str | None = None, files: dict[str, st
         (package / path).write_text(text)
     info = site / f"{name}-1.0.dist-info"
     info.mkdir(exist_ok=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
     (info / "entry_points.txt").write_text(f"[bench.plugins]\n{name} = {name if entry is None else entry}\n")
     return package
 

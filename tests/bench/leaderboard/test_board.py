@@ -240,3 +240,55 @@ def test_a_row_is_the_same_whatever_else_is_on_the_board(tmp_path):
         assert one.row.scores[SHAPE].estimate == other.row.scores[SHAPE].estimate
         assert one.verdicts[SHAPE].gap == other.verdicts[SHAPE].gap
     assert replace(before.lines[0].row, runs=()).scores == replace(after.lines[0].row, runs=()).scores
+
+
+def test_a_run_that_does_not_count_does_not_answer_for_the_one_that_does(tmp_path):
+    """Two runs of one seed and training: what the second was asked besides is not the row's."""
+    run(tmp_path, "umtra", 0.7, 0, budget="a", key="1" * 64)
+    other = run(tmp_path, "umtra", 0.6, 0, budget="b", key="2" * 64, manifests={1: "f" * 64})
+    run(tmp_path, "else", 0.5)
+    run(tmp_path, "else,x=1", 0.5, manifests={1: "f" * 64})
+    tables = build(load(tmp_path)).tables
+    for table in tables:
+        for row in table.rows:
+            assert len(row.runs) == 1
+            assert all(score.seeds == (0,) for score in row.scores.values())
+    frames = load(tmp_path)
+    shown = [run for table in tables for row in table.rows if row.method == "umtra" for run in row.runs]
+    folders = frames.runs.set_index("run")["path"]
+    assert {folders[number] == other for number in shown} == {False, True}, "other tasks are another table, another run"
+
+
+def test_the_highest_floor_with_a_network_is_what_gains_are_over(tmp_path):
+    run(tmp_path, "a", 0.7)
+    for method, level in (("scratch-low", 0.3), ("scratch-high", 0.4)):
+        run(tmp_path, method, level, group="floor")
+    assert board_of(tmp_path).floor.method == "scratch-high"
+
+
+def test_longer_training_is_held_against_the_next_shorter(tmp_path):
+    for iterations in (1000, 2000, 5000):
+        run(tmp_path, "a", 0.5, iterations=iterations)
+    lines = {tier.iterations: tier.lines[0] for tier in board_of(tmp_path).tiers}
+    assert lines[5000].shorter is lines[2000].row
+    assert lines[2000].shorter is lines[1000].row
+    assert lines[1000].shorter is None
+
+
+def test_a_setting_of_one_method_alone_stays_in_its_name(tmp_path):
+    run(tmp_path, "a,alpha=2", 0.5, of_method={"alpha": 2})
+    run(tmp_path, "b", 0.5)
+    board = board_of(tmp_path)
+    assert board.common == {}
+    assert [board.name(line.row) for line in board.tiers[0].lines if line.row.family == "a"] == ["A,ALPHA=2, alpha=2"]
+
+
+def test_what_comes_from_a_file_has_no_epochs(tmp_path):
+    for number, component in enumerate((GENERATOR, {**GENERATOR, "own": "path", "path": "g.pt2"}, {"card": {}})):
+        run(tmp_path, f"m{number}", 0.5, generator=component, generator_epochs=9)
+    (tier,) = board_of(tmp_path).tiers
+    assert {line.row.method: line.row.trained.epochs for line in tier.lines} == {
+        "m0": (("VAE", 9),),
+        "m1": (),
+        "m2": (),
+    }

@@ -69,3 +69,10 @@ def test_without_anything_unlabelled_there_is_no_sentence(tmp_path):
     run(tmp_path, "ceiling", 0.9, group="ceiling")
     (table,) = build(load(tmp_path)).tables
     assert headlines(table) == ()
+
+
+def test_the_ceiling_is_of_the_same_length_where_there_is_one(tmp_path):
+    run(tmp_path, "a", 0.6)
+    run(tmp_path, "ceiling", 0.8, group="ceiling", title="Supervised")
+    run(tmp_path, "ceiling", 0.95, group="ceiling", title="Supervised", iterations=5000)
+    assert " below Supervised of the same length" in sentence(tmp_path)

@@ -82,7 +82,7 @@ def test_an_interrupted_training_resumes_bit_for_bit(tmp_path, batch_stats):
     recipe = replace(RECIPE, batch_stats=batch_stats)
     whole = recipe.fit(Blobs(), SPEC, context(tmp_path / "whole", 8))
     with pytest.raises(KeyboardInterrupt):
-        recipe.fit(Blobs(fail_at=6), SPEC, context(tmp_path / "parts", 8, every_seconds=0))
+        recipe.fit(Blobs(fail_at=8), SPEC, context(tmp_path / "parts", 8, every_seconds=0))
     resumed = recipe.fit(Blobs(), SPEC, context(tmp_path / "parts", 8))
     assert whole.state().keys() == resumed.state().keys()
     for name, value in whole.state().items():

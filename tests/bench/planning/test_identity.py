@@ -3,13 +3,14 @@
 import importlib.util
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bench.basics.errors import BenchError
 from bench.leaderboard.trainings import changes
-from bench.planning import catalogue, components, composing, moved
+from bench.planning import catalogue, code, components, composing, moved
 from bench.planning.overrides import parse_overrides
 from bench.planning.plan import Request, planned_runs, run_configs, run_key
 
@@ -113,30 +114,34 @@ def plugin(tmp_path, monkeypatch):
     forget()
 
 
+REQUEST = Request(methods="mine", references=False)
+
+
 def planned(out):
-    configs = run_configs(Request(methods="mine", references=False))
+    configs = run_configs(REQUEST)
     return planned_runs(configs, "c0ffee", (0,), out)[0]
 
 
 @pytest.mark.parametrize("identity", [None, "mine, as ever"])
-def test_a_plugins_class_may_move_to_another_module(plugin, identity, tmp_path):
-    plugin("first", identity)
-    before = planned(tmp_path)
-    plugin("second", identity)
-    after = planned(tmp_path)
-    assert after.values["method"]["_target_"] == "moving_plugin.second.Mine"
-    assert (after.key, after.folder) == (before.key, before.folder), "a finished run is found"
+def test_where_a_plugins_class_lives_is_in_its_key_with_its_code_only(plugin, identity, tmp_path):
+    found = []
+    for module in ("first", "second"):
+        plugin(module, identity)
+        values = planned(tmp_path).values
+        assert values["method"]["_target_"] == f"moving_plugin.{module}.Mine"
+        found.append(components.component_settings(values["method"], values))
+    one, other = found
+    assert one.pop(code.CODE) != other.pop(code.CODE)
+    assert one == other
 
 
-def test_a_run_finished_under_the_module_path_still_counts(plugin, tmp_path):
-    plugin("first", "moving_plugin.first.Mine")  # what version 0.1 put into the key
-    earlier = planned(tmp_path)
-    earlier.folder.mkdir(parents=True)
+def test_a_plugins_record_that_says_nothing_of_its_code_is_not_taken_for_the_run(plugin, tmp_path):
     plugin("first")
-    assert planned(tmp_path).key == earlier.key
-    assert planned(tmp_path / "elsewhere").key != earlier.key, "a new run has the new key"
-    plugin("second", "moving_plugin.first.Mine")
-    assert planned(tmp_path / "elsewhere").key == earlier.key, "its author moves it, and says what it was"
+    run = planned(tmp_path)
+    bare = {key: value for key, value in run.values["method"].items() if key != code.CODE}
+    of_before = run_key(replace(run_configs(REQUEST)[0], values={**run.values, "method": bare}), "c0ffee", 0)
+    (run.folder.parent / f"0-{of_before[:8]}").mkdir(parents=True)
+    assert planned(tmp_path).key == run.key != of_before
 
 
 def test_another_component_is_another_key(plugin, tmp_path):
