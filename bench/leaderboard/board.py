@@ -4,8 +4,8 @@ Rows of the same method whose settings were changed, or whose generator or encod
 below it. Which row stands for a method is settled before any score is looked at.
 
 How often ranks are right is simulated by :mod:`bench.leaderboard.simulation`. Of equal rows with one seed each some are
-ranked behind others on 45 to 100 % of boards: such ranks are of trained models. With two seeds all rows share rank 1,
-with three most, whatever separates them. The highest of many rows is flattered, by 0.2 to 1.7 points there.
+ranked behind others on 50 to 100 % of boards: such ranks are of trained models. With two seeds all rows share rank 1,
+whatever separates them. The highest of many rows is flattered, by 0.2 to 1.7 points there.
 """
 
 from __future__ import annotations

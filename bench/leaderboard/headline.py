@@ -12,6 +12,8 @@ from bench.leaderboard.table import Table
 
 NAMED = 3
 """Of more rows that are not separable from the leader only the first are named."""
+FEW = 2
+"""With so many seeds nothing is significant; see :mod:`bench.leaderboard.simulation`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +59,7 @@ def _headline(board: Board, tier: Tier, line: Line, shape: Shape, title: str) ->
         below = f"{percent(apart)} below" if apart >= 0 else f"{percent(-apart)} above"
         told.append(f"{below} {board.name(ceiling)}{length}")
     sentences = [f" ({told[0]})" + (": " + ", ".join(told[1:]) if told[1:] else "")]
-    sentences += [_rivals(board, tier, line, shape)]
-    sentences += [_others(board, tier, line, shape)]
-    sentences += [_how_sure(tier, line, shape)]
+    sentences += [_rivals(board, tier, line, shape), _how_sure(tier, line, shape)]
     return Headline(
         title, board.name(row), accuracy(row.scores[shape]), ". ".join(one for one in sentences if one) + "."
     )
@@ -76,43 +76,56 @@ def _ceiling(board: Board, row: Row, shape: Shape) -> Row | None:
     return max(alike or ceilings, key=lambda one: one.scores[shape].estimate.mean, default=None)
 
 
+@dataclass(frozen=True, slots=True)
+class _Rival:
+    """Another row of the board, and how far the leader is."""
+
+    name: str
+    behind: float
+    p: float | None
+
+    @property
+    def tied(self) -> bool:
+        return self.p is not None and not significant(self.p)
+
+
 def _rivals(board: Board, tier: Tier, leader: Line, shape: Shape) -> str:
-    """Who in the tier cannot be told from the leader; or how far the next is."""
-    others = [line for line in tier.ranked if line is not leader and shape in line.verdicts]
-    tied = [line for line in others if line.verdicts[shape].standing == "tied"]
-    if tied:
-        return f"Not separable from it: {_named([board.name(line.row) for line in tied])}"
-    behind = [line for line in others if line.verdicts[shape].gap is not None]
-    if not behind:
-        return "Nothing else of this length was run"
-    last = max(behind, key=lambda line: line.row.scores[shape].estimate.mean)
-    verdict = last.verdicts[shape]
-    assert verdict.gap is not None
-    p = "untested" if verdict.gap_p is None else f"p {p_value(verdict.gap_p)}"
-    return f"The next, {board.name(last.row)}, is {percent(-verdict.gap.mean)} behind ({p})"
-
-
-def _others(board: Board, tier: Tier, leader: Line, shape: Shape) -> str:
-    """Leaders of other lengths that cannot be told from it."""
-    told = []
+    """Who cannot be told from the leader, of its length or another; where nobody, how far the next is."""
+    found = []
     for other in board.tiers:
-        line = other.leader(shape) if other is not tier else None
-        if line is None or line.row.trained.iterations != other.iterations:
-            continue
-        verdict = line.verdicts[shape]
-        if verdict.overall is not None and verdict.overall_p is not None and not significant(verdict.overall_p):
-            told.append(f"{board.name(line.row)} of {line.row.trained.iterations:,} ({points(verdict.overall.mean)})")
-    return f"Of other lengths, neither is {_named(told)}" if told else ""
+        for line in other.ranked:
+            again = other is not tier and line.row.trained.iterations != other.iterations
+            if line is leader or shape not in line.verdicts or again:  # what has no length stands in every tier
+                continue
+            verdict = line.verdicts[shape]
+            apart, p = (verdict.gap, verdict.gap_p) if other is tier else (verdict.overall, verdict.overall_p)
+            length = "" if other is tier else f" of {other.title.removesuffix(' meta-iterations')}"
+            if apart is not None:
+                found.append(_Rival(f"{board.name(line.row)}{length}", -apart.mean, p))
+    found.sort(key=lambda one: one.behind)
+    tied = [one for one in found if one.tied]
+    if tied:
+        told = [f"{one.name} ({points(-one.behind)})" for one in tied]
+        return f"Not separable from it: {_named(told)}"
+    if not found:
+        return "Nothing else without labels was run"
+    first = found[0]
+    sure = "untested" if first.p is None else f"p {p_value(first.p)}"
+    return f"The next, {first.name}, is {percent(first.behind)} behind ({sure})"
 
 
 def _how_sure(tier: Tier, leader: Line, shape: Shape) -> str:
-    once = sum(len(line.row.seeds) == 1 for line in tier.ranked if shape in line.verdicts)
-    count = sum(shape in line.verdicts for line in tier.ranked)
-    if once == count:
+    seeds = [len(line.row.scores[shape].seeds) for line in tier.ranked if shape in line.verdicts]
+    if max(seeds) == 1:
         return "One training run each: this ranks trained models, not methods"
-    if len(leader.row.seeds) == 1:
+    if len(leader.row.scores[shape].seeds) == 1:
         return "The leader was trained once: its place is that of a trained model, not of a method"
-    return f"{once} of {count} were trained once, and are compared as trained models" if once else ""
+    told = []
+    if once := seeds.count(1):
+        told.append(f"{once} of the {len(seeds)} of this length {'was' if once == 1 else 'were'} trained once")
+    if max(seeds) <= FEW:
+        told.append("two seeds tell nothing apart: not separable does not mean equal")
+    return "; ".join(told)[:1].upper() + "; ".join(told)[1:]
 
 
 def _named(names: list[str]) -> str:

@@ -1,9 +1,9 @@
 """Every pair of rows on the same tasks, at once: what ranks, ties and the matrix of differences rest on.
 
-Simulated (:mod:`bench.leaderboard.simulation`; 5 to 70 rows, seeds that differ by 0.2 or 0.7 points): with 2 to 10
-seeds intervals cover 96.0 to 99.8 %, and on at most 1.8 % of boards is any of equal rows behind another. P-values err
-on the careful side, with 2 or 3 seeds so far that hardly anything is found. With one seed 31 to 75 % of the intervals
-hold what separates the methods: they are of these trained models.
+Simulated (:mod:`bench.leaderboard.simulation`; 5 to 70 rows): with 2 to 10 seeds intervals cover 95 to 99.8 %, and on at
+most 5 % of boards is any of equal rows behind another. Two seeds find nothing, three find a difference of ten times the
+spread of seeds. With one seed 31 to 75 % of the intervals hold what separates the methods: they are of these trained
+models.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
+from bench.leaderboard.moderation import moderated
 from bench.leaderboard.statistics import LEVEL, Difference, Scores
 
 Matrix = NDArray[np.float64]
@@ -26,8 +27,9 @@ _HALVINGS = 50
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pairs:
-    """Row i minus row j, [R, R]; accuracies are fractions. The same numbers as
-    :func:`bench.leaderboard.statistics.paired_difference` gives for each pair.
+    """Row i minus row j, [R, R]; accuracies are fractions. As
+    :func:`bench.leaderboard.statistics.paired_difference`, but the spread between the seeds of rows with three or more
+    is steadied by that of the others (:mod:`bench.leaderboard.moderation`).
     """
 
     mean: Matrix
@@ -94,12 +96,15 @@ def all_pairs(scores: Sequence[Scores]) -> Pairs:
     unknown = np.full((count, count), np.nan)
     if tasks < 2:
         return Pairs(mean, unknown, unknown, unknown, seeds, tasks)
-    of_seeds = np.array([row.mean(axis=1).var(ddof=1) / len(row) if len(row) > 1 else 0.0 for row in rows])
+    counts = np.array(seeds)
+    spread = np.array([row.mean(axis=1).var(ddof=1) if len(row) > 1 else 0.0 for row in rows])
+    spread, freedom = moderated(np.where(spread < _NOTHING, 0.0, spread), counts - 1)
+    of_seeds, freedom = spread / counts, np.maximum(freedom, 1)
     i, j = np.triu_indices(count, 1)
-    both = (np.array(seeds)[i] > 1) & (np.array(seeds)[j] > 1)
+    both = (counts[i] > 1) & (counts[j] > 1)
     sources = _Sources(
         variance=np.stack([variance[i, j], both * of_seeds[i], both * of_seeds[j]]),
-        freedom=np.stack([np.full(len(i), tasks - 1), *(np.maximum(np.array(seeds)[x] - 1, 1) for x in (i, j))]),
+        freedom=np.stack([np.full(len(i), tasks - 1), freedom[i], freedom[j]]),
     )
     half, p = np.zeros((count, count)), np.ones((count, count))
     half[i, j] = sources.half_width(np.full(len(i), 1 - LEVEL))

@@ -78,6 +78,8 @@ def _requests(answered: Iterable[EvaluationSet]) -> Iterator[tuple[tuple[int, ..
 
 
 def _can_be_typed(run: Mapping[str, Any]) -> bool:
+    if run["config"].get("external"):  # only its scores came here
+        return False
     groups = (run["config"].get(name) for name in (*catalogue.groups(), "train"))
     whole = all(group is None or isinstance(group, Mapping) for group in groups)
     return whole and all(re.fullmatch(NAME, str(run[name]).partition(",")[0]) for name in ("method", "budget"))

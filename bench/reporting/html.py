@@ -82,6 +82,7 @@ def html(
         .get_template("report.html.j2")
         .render(
             name=", ".join(dict.fromkeys(table.dataset.partition(",")[0] for table in leaderboard.tables)),
+            about=_about(leaderboard),
             boards=[
                 {
                     "board": board,
@@ -157,6 +158,13 @@ def _few_colours(png: bytes) -> bytes:
     small = io.BytesIO()
     picture.quantize(256, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
     return min(png, small.getvalue(), key=len)
+
+
+def _about(leaderboard: Leaderboard) -> str:
+    """Of several reports on one dataset this tells which is which."""
+    ways = sorted({way for table in leaderboard.tables for way in table.ways})
+    told = " and ".join([*(f"{way}-" for way in ways[:-1]), *(f"{way}-way" for way in ways[-1:])])
+    return f"leaderboard of unsupervised meta-learning, {told} tasks"
 
 
 def _headline_text(one: Headline) -> str:

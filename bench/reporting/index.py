@@ -19,13 +19,24 @@ MOST_BYTES = 64_000_000
 
 
 @dataclass(frozen=True, slots=True)
+class Leader:
+    """What a page says of one column of a table."""
+
+    table: str
+    column: str
+    leader: str
+    accuracy: str
+    rest: str
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """A folder with a leaderboard."""
 
     name: str
     title: str
-    headlines: tuple[str, ...]
-    """Sentences; none of a page that an older version wrote."""
+    leaders: tuple[Leader, ...]
+    """None of a page that an older version wrote."""
     pages: tuple[tuple[str, str], ...]
     """(address, title), the leaderboard first."""
     files: tuple[tuple[str, str], ...]
@@ -59,7 +70,7 @@ def _report(folder: Path) -> Report:
     return Report(
         name=folder.name,
         title=first.title or folder.name,
-        headlines=tuple(first.headlines),
+        leaders=tuple(first.leaders),
         pages=tuple((_address(folder, path.name), title) for path, title in titles.items()),
         files=tuple((_address(folder, name), name) for name in FILES if (folder / name).is_file()),
     )
@@ -91,13 +102,15 @@ class _Head(html.parser.HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.title = ""
-        self.headlines: list[str] = []
+        self.leaders: list[Leader] = []
         self._in_title = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         found = dict(attrs)
-        if tag == "meta" and found.get("name") == HEADLINE and found.get("content"):
-            self.headlines.append(str(found["content"]))
+        if tag == "meta" and found.get("name") == HEADLINE:
+            said = [found.get(f"data-{name}") for name in ("table", "column", "leader", "accuracy", "rest")]
+            if all(one is not None for one in said):
+                self.leaders.append(Leader(*map(str, said)))
         self._in_title = tag == "title"
         if tag == "body":
             raise _Done

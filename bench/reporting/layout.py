@@ -23,10 +23,11 @@ HOW_TO_READ = (
     "of a training run.",
     "Every row of a column answered the same tasks, so differences are paired task by task. They include the spread "
     f"between seeds where both rows have at least two; where one was trained once they carry {ONE_SEED} and describe "
-    "these trained models, not the methods.",
+    "these trained models, not the methods. On this board the spread of a row with three seeds or more is steadied by "
+    "that of the other rows (moderated variances, Smyth 2004); bench compare takes each as it is.",
     "Rank is 1 + how many rows of the section are significantly better: p < 0.05 in a paired t-test, after Holm's "
     "correction for all pairs of the section, training from scratch included. So ranks are shared, and a rank that "
-    "two rows share does not say that they are equal. Bold is the highest mean of a section and column.",
+    "two rows share does not say that they are equal: with two seeds all share it. Bold is the highest mean of a section and column.",
     "Gap is the difference from the highest of the section, in accuracy points, for references from the highest of "
     "the whole board; gain is the difference from training from scratch.",
     "The highest of many rows is flattered, for it was found on the tasks that it is judged by, and so is a folded "
@@ -65,8 +66,8 @@ def key(table: Table, hidden: Collection[str] = ()) -> list[str]:
         f"rank: 1 + the number of rows of the section that are significantly better{several} (paired t-test, Holm over "
         "all pairs, p < 0.05)": any(one.rank is not None for one in verdicts),
         "bold: the section's highest": "leader" in standings,
-        f"{TIED} not significantly different from it": "tied" in standings,
-        "gap: points from it": bool(gaps),
+        f"{TIED} not significantly different from the section's highest": "tied" in standings,
+        "gap: points from the section's highest": bool(gaps),
         "gain: points over training from scratch": bool(gains),
         f"{ONE_SEED} one of the two was trained once: trained models are compared, not methods": any(
             not one.covers_seeds for one in (*gaps, *gains)

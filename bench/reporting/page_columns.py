@@ -230,7 +230,20 @@ def cells(
             yield Cell(NOT_RUN, hint=line.row.gaps.get(shape.way, "")) if column.key == "accuracy" else Cell()
         else:
             found = says[column.key](line, shape)
-            yield _with_aside(found, column.key, line, table, shape, leaders) if aside else found
+            found = _with_aside(found, column.key, line, table, shape, leaders) if aside else found
+            yield _with_longer(found, line, table, shape) if column.key == "gain" else found
+
+
+def _with_longer(cell: Cell, line: Line, table: Table, shape: Shape) -> Cell:
+    """What the next longer training of the same method brought."""
+    lines = (one for tier in table.board.tiers for one in tier.ranked if one.shorter is line.row)
+    longer = next((one for one in lines if shape in one.over_shorter), None)
+    if line.kind != "ranked" or longer is None:
+        return cell
+    found, _ = longer.over_shorter[shape]
+    mark = "" if found.covers_seeds else f" {ONE_SEED}"
+    told = f"{points(found.mean)}{mark} at {longer.row.trained.iterations:,}"
+    return replace(cell, below=", ".join(part for part in (cell.below, told) if part))
 
 
 def _with_aside(

@@ -133,6 +133,16 @@ function choose() {
   }
 }
 
+// A board that is no wider than the page needs no box: its head then stays at the top of the window.
+function fit() {
+  for (const table of tables) {
+    const box = table.parentNode;
+    box.classList.toggle("fits", table.scrollWidth <= box.clientWidth);
+    if (box.matches(".fits")) box.removeAttribute("tabindex"); else box.tabIndex = 0;
+  }
+}
+addEventListener("resize", fit);
+
 // --- the state in the address --------------------------------------------------------------------------------------
 
 function address() {
@@ -179,6 +189,9 @@ function apply(write = true) {
     rows += every;
   }
   $id("count").textContent = `${shown} of ${rows} rows shown`;
+  const narrowing = Object.values(state.filters).filter(Boolean).length;
+  $("summary", $id("filters").parentNode)[0].textContent = narrowing ? `Filter (${narrowing})` : "Filter";
+  fit();
   if (!write) return;
   const said = address();
   try {
@@ -388,6 +401,17 @@ for (const key of Object.keys(unasked)) {
     apply();
   });
   $id("columns").append(element("label", { title: head.title }, box, ` ${key === "rank" ? "rank" : head.querySelector(".t").textContent}`));
+}
+for (const block of $("tr.about pre")) {
+  const button = element("button", { type: "button", className: "copy", textContent: "Copy" });
+  button.addEventListener("click", async () => {
+    getSelection().selectAllChildren(block);
+    try {
+      await navigator.clipboard.writeText(block.textContent);
+      button.textContent = "Copied";
+    } catch { /* what is selected can be copied by hand */ }
+  });
+  block.after(button);
 }
 $id("q").addEventListener("input", event => { state.q = event.target.value; apply(); });
 $id("csv").addEventListener("click", csv);

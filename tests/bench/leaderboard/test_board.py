@@ -11,6 +11,7 @@ from synthetic_runs import QUERIES, edit_record, write_run
 
 from bench.leaderboard.board import Preference, arrange
 from bench.leaderboard.loading import load
+from bench.leaderboard.pairs import all_pairs
 from bench.leaderboard.statistics import holm, paired_difference
 from bench.leaderboard.table import build
 
@@ -140,8 +141,8 @@ def test_ranks_count_who_is_significantly_better(tmp_path):
     rows = [line.row for line in tier.lines]
     assert [row.method for row in rows if row.group == "floor"] == ["scratch"], "a line inside the list"
     pairs = list(itertools.combinations(range(len(rows)), 2))
-    found = [paired_difference(rows[i].scores[SHAPE].values, rows[j].scores[SHAPE].values) for i, j in pairs]
-    p = dict(zip(pairs, holm([one.p for one in found])))
+    known = all_pairs([row.scores[SHAPE].values for row in rows])
+    p = dict(zip(pairs, holm([known.p[i, j] for i, j in pairs])))
     for j, line in enumerate(tier.lines):
         verdict = line.verdicts[SHAPE]
         above = [i for i in range(j) if rows[i].group != "floor" and p[i, j] < 0.05]

@@ -54,7 +54,7 @@ def test_the_next_and_how_sure(tmp_path):
 
 def test_alone(tmp_path):
     run(tmp_path, "a", 0.8)
-    assert "Nothing else of this length was run" in sentence(tmp_path)
+    assert "Nothing else without labels was run" in sentence(tmp_path)
 
 
 def test_a_leader_of_another_length_that_cannot_be_told_apart_is_named(tmp_path):
@@ -62,7 +62,21 @@ def test_a_leader_of_another_length_that_cannot_be_told_apart_is_named(tmp_path)
         run(tmp_path, "a", 0.80, seed)
         run(tmp_path, "b", 0.80, seed, iterations=5000)
     text = sentence(tmp_path)
-    assert "Of other lengths, neither is " in text
+    assert "Not separable from it: " in text
+    assert (" of 5,000 (" in text) != (" of 1,000 (" in text)
+
+
+def test_the_next_may_be_of_another_length(tmp_path):
+    run(tmp_path, "a", 0.80, iterations=5000)
+    run(tmp_path, "b", 0.60)
+    assert "The next, B of 1,000, is " in sentence(tmp_path)
+
+
+def test_two_seeds_are_said_to_tell_nothing_apart(tmp_path):
+    for seed in range(2):
+        run(tmp_path, "a", 0.8, seed)
+        run(tmp_path, "b", 0.7, seed)
+    assert "Two seeds tell nothing apart" in sentence(tmp_path)
 
 
 def test_without_anything_unlabelled_there_is_no_sentence(tmp_path):

@@ -23,8 +23,9 @@ def rows(seed, seeds, tasks):
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.lists(st.integers(1, 4), min_size=2, max_size=6), st.integers(2, 60))
+@given(st.integers(0, 2**32 - 1), st.lists(st.integers(1, 2), min_size=2, max_size=6), st.integers(2, 60))
 def test_each_pair_is_the_paired_difference(seed, seeds, tasks):
+    """Of few seeds, whose spread is not steadied by that of other rows."""
     scores = rows(seed, seeds, tasks)
     pairs = all_pairs(scores)
     for i, j in itertools.permutations(range(len(scores)), 2):
@@ -44,7 +45,7 @@ def test_of_one_seed_each_it_is_the_t_test_of_scipy():
 
 
 def test_some_rows_are_corrected_for_their_own_pairs_alone():
-    scores = rows(3, [1, 2, 3, 2], 100)
+    scores = rows(3, [1, 2, 2, 2], 100)
     whole, some = all_pairs(scores), all_pairs([scores[3], scores[1]])
     part = whole.among([3, 1])
     for name in ("mean", "half", "p", "p_holm"):

@@ -32,9 +32,16 @@ def test_one_seed_ranks_models_and_not_methods(outcomes):
         assert one.false_behind > 0.8
 
 
-def test_two_seeds_find_nothing_and_five_find_little(outcomes):
+def test_two_seeds_find_nothing_and_five_do(outcomes):
     assert outcomes[12, 2].sharing == 12
-    assert outcomes[5, 5].found[2] > outcomes[5, 2].found[2]
+    assert outcomes[12, 5].found[2] > 0.5
+
+
+def test_rows_whose_seeds_differ_differently_are_judged_carefully_too():
+    one = simulate(12, 3, None, repeats=40)
+    assert one.false_behind <= 0.12
+    assert one.pairs_covered > 0.9
+    assert one.found[2] > 0.1
 
 
 def test_the_highest_of_more_rows_is_flattered_more(outcomes):
