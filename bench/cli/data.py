@@ -60,24 +60,41 @@ def prepare(
     warn(dataset.warnings)
 
 
+Shot = Annotated[int, typer.Option(min=1, help="Support images per class.")]
+Way = Annotated[int, typer.Option(min=2, help="Classes per task.")]
+Query = Annotated[int, typer.Option(min=1, help="Queries per class.")]
+Tasks = Annotated[int, typer.Option(min=1, help="How many.")]
+SplitOption = Annotated[str, typer.Option(help="train, val or test.")]
+EvaluationSeed = Annotated[int, typer.Option(min=0, help="Evaluation seed.")]
+
+
 @tasks_app.command("export")
 def tasks_export(
-    to: Annotated[Path, typer.Argument(help="File to write (.parquet).")],
+    to: Annotated[Path | None, typer.Argument(help="File to write (.parquet): the list of tasks.")] = None,
     dataset: DatasetOption = None,
-    shot: Annotated[int, typer.Option(min=1)] = 1,
-    way: Annotated[int, typer.Option(min=2)] = 5,
-    query: Annotated[int, typer.Option(min=1, help="Queries per class.")] = 15,
-    tasks: Annotated[int, typer.Option(min=1)] = 1000,
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
-    seed: Annotated[int, typer.Option(help="Evaluation seed.")] = 0,
+    shot: Shot = 1,
+    way: Way = 5,
+    query: Query = 15,
+    tasks: Tasks = 1000,
+    split: SplitOption = "test",
+    seed: EvaluationSeed = 0,
+    pixels: Annotated[
+        Path | None, typer.Option(help="File to write (.npz or .safetensors): the images of support and queries.")
+    ] = None,
+    labels: Annotated[bool, typer.Option("--labels", help="With --pixels: also the labels of the queries.")] = False,
     data_dir: DataDir = None,
     overrides: Overrides = None,
 ) -> None:
-    """Write a list of evaluation tasks as Parquet: indices and file identities, one row an image.
+    """Write evaluation tasks for other code: as a list of images, one row each, or with --pixels as arrays.
 
-    Example:
+    The arrays are uint8, the queries shuffled as in every run; the metadata say how the images were made. 'bench tasks
+    score' marks answers to them.
+
+    Examples:
 
       bench tasks export omniglot-5way-1shot.parquet --dataset omniglot --data-dir DIR --shot 1
+
+      bench tasks export --pixels omniglot-5way-1shot.npz --dataset omniglot --data-dir DIR --shot 1
     """
     from bench.basics.progress import Reporter
     from bench.contracts import TaskSpec
@@ -88,16 +105,33 @@ def tasks_export(
     from bench.tasks.left_out import left_out
     from bench.tasks.manifest import check_size, draw
 
-    if to.suffix != ".parquet":
+    if to is None and pixels is None:
+        raise BenchError("nothing to write: name a file, tasks.parquet for the list or --pixels tasks.npz for arrays")
+    if to is not None and to.suffix != ".parquet":
         raise BenchError(f"tasks are written as Parquet, so the name must end in .parquet, not {to.name!r}")
+    if labels and pixels is None:
+        raise BenchError("--labels goes with --pixels; a list of tasks has the classes of all images anyway")
+    if pixels is not None:
+        from bench.library.pixels import check_name
+
+        check_name(pixels)
     spec = TaskSpec(way, shot, query)
     check_size(spec, tasks)
     values = dataset_values(dataset or "glyphs", parse_overrides(overrides or ()), there(data_dir))
     with Reporter() as reporter:
         opened = open_dataset(values, default_cache(), reporter)
     manifest = draw(opened, split, spec, tasks, seed)
-    manifest.save(to)
-    say(f"wrote {to}: {tasks} tasks, {manifest.spec}, SHA-256 {manifest.sha256}")
+    if to is not None:
+        manifest.save(to)
+        say(f"wrote {to}: {tasks} tasks, {manifest.spec}, SHA-256 {manifest.sha256}")
+    if pixels is not None:
+        import torch
+
+        from bench.library.pixels import write
+        from bench.library.sealed import SealedTasks
+
+        write(SealedTasks(opened, manifest, torch.device("cpu"), values["dataset"]), pixels, labels)
+        say(f"wrote {pixels}: {tasks} tasks, {manifest.spec}, SHA-256 of the list {manifest.sha256}")
     warn((*opened.warnings, *left_out(opened, split, spec)))
 
 
@@ -122,6 +156,12 @@ def tasks_verify(
     from bench.running.inputs import open_dataset
     from bench.tasks.manifest import load
 
+    if file.suffix in (".npz", ".safetensors"):
+        from bench.library.pixels import verify
+
+        facts = verify(file)
+        say(f"{file} is whole: the pixels of {facts['tasks']} tasks, SHA-256 of the list {facts['manifest']}")
+        return
     manifest = load(file)
     if dataset is None and manifest.dataset not in options("dataset"):
         raise BenchError(
@@ -131,3 +171,65 @@ def tasks_verify(
     with Reporter() as reporter:
         manifest.verify(open_dataset(values, default_cache(), reporter))
     say(f"{file} is whole: {manifest.tasks} tasks, {manifest.spec}, SHA-256 {manifest.sha256}")
+
+
+@tasks_app.command("score")
+def tasks_score(
+    answers: Annotated[Path, typer.Argument(help="Answers (.parquet or .csv): task, query, label, one row a query.")],
+    dataset: DatasetOption = None,
+    shot: Annotated[int, typer.Option(min=1, help="Of the tasks; a column 'shot' says it for each row.")] = 1,
+    way: Way = 5,
+    query: Query = 15,
+    tasks: Tasks = 1000,
+    split: SplitOption = "test",
+    seed: EvaluationSeed = 0,
+    data_dir: DataDir = None,
+    save: Annotated[str | None, typer.Option(help="Keep it as a row of the board, under this name.")] = None,
+    title: Annotated[str | None, typer.Option(help="With --save: what people read.")] = None,
+    cite: Annotated[str, typer.Option(help="With --save: whom to cite.")] = "",
+    supervised: Annotated[
+        bool, typer.Option("--supervised", help="With --save: labels of the meta-train classes were used.")
+    ] = False,
+    side: Annotated[
+        str, typer.Option(help="With --save: what else was used, comma-separated: outside-data,transduction.")
+    ] = "",
+    meta_iterations: Annotated[
+        int | None, typer.Option(min=0, help="With --save: how long it was meta-trained; unknown without.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="With --save: folder of run records.")] = Path("runs"),
+    overrides: Overrides = None,
+) -> None:
+    """Mark answers that other code gave to the tasks of 'bench tasks export --pixels' with the same options.
+
+    query counts the queries of a task from 0 as they stand in the file, label the classes as they stand in support.
+
+    Examples:
+
+      bench tasks score answers.csv --dataset omniglot --data-dir DIR --shot 1
+
+      bench tasks score answers.parquet --dataset omniglot --save my-model --title 'My model' --side outside-data
+    """
+    from bench.library import predictions
+    from bench.library.sealed import sealed_tasks
+
+    frame = predictions.read(answers)
+    shots = sorted(set(frame[predictions.SHOT])) if predictions.SHOT in frame else [shot]
+    for one in map(int, shots):
+        sealed = sealed_tasks(
+            dataset or "glyphs", way, one, query, split, tasks, seed, there(data_dir), overrides=overrides or ()
+        )
+        given = frame[frame[predictions.SHOT] == one] if predictions.SHOT in frame else frame
+        found = predictions.score(given, sealed, answers.name)
+        say(str(found))
+        if save is not None:
+            words = [word.strip() for word in side.split(",") if word.strip()]
+            folder = found.save(
+                out,
+                method=save,
+                title=title,
+                cite=cite,
+                supervised=supervised,
+                side=words,
+                meta_iterations=meta_iterations,
+            )
+            say(f"kept in {folder}")

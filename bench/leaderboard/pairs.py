@@ -1,9 +1,9 @@
 """Every pair of rows on the same tasks, at once: what ranks, ties and the matrix of differences rest on.
 
-Simulated (:mod:`bench.leaderboard.simulation`; 5 to 70 rows): with 2 to 10 seeds intervals cover 93 to 99.8 %, and on at
-most 7 % of boards is any of equal rows behind another. Two seeds find nothing, three find a difference of ten times the
-spread of seeds. With one seed 31 to 75 % of the intervals hold what separates the methods: they are of these trained
-models.
+Simulated (:mod:`bench.leaderboard.simulation`; 5 to 70 rows): with 2 to 10 seeds intervals cover 93 to 99.8 %, and on
+at most 7 % of boards is any of equal rows behind another. Two seeds find nothing, three find a difference of ten times
+the spread of seeds. With one seed 31 to 75 % of the intervals hold what separates the methods: they are of these
+trained models.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -29,9 +29,9 @@ def as_learner(answer: Any, tasks: SealedTasks, numpy: bool, metric: Metric) -> 
     if isinstance(answer, Learner):
         return answer
     if isinstance(answer, nn.Module):
-        return EmbeddingClassifier(ModuleEncoder(answer, tasks), Prototypes(metric))
+        return cast(Learner, EmbeddingClassifier(ModuleEncoder(answer, tasks), Prototypes(metric)))
     if isinstance(answer, Encoder):
-        return EmbeddingClassifier(answer, Prototypes(metric))
+        return cast(Learner, EmbeddingClassifier(answer, Prototypes(metric)))
     if callable(answer):
         return FunctionLearner(answer, numpy)
     raise BenchError(f"what answers tasks is {WHAT}; {type(answer).__name__} is none of these")

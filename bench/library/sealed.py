@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -44,8 +44,12 @@ class SealedTasks(Sequence[Task]):
     Tensors are made anew each time, so that nothing done to them changes a task.
     """
 
-    def __init__(self, dataset: Dataset, manifest: Manifest, device: torch.device) -> None:
+    def __init__(
+        self, dataset: Dataset, manifest: Manifest, device: torch.device, source: Mapping[str, Any] | None = None
+    ) -> None:
         self._manifest, self._device = manifest, device
+        self.source = source or {}
+        """The configuration of the dataset: how its images are made."""
         self._images = dataset.splits[manifest.split].labelled(device)
         self._shuffled = ShuffledTasks(pixels_of(self._images, device), manifest, device)
 
@@ -63,6 +67,11 @@ class SealedTasks(Sequence[Task]):
     def content_hash(self) -> str:
         """SHA-256 of every pixel, and of the split, class and name of every image of the dataset."""
         return self._manifest.content_hash
+
+    @property
+    def card(self) -> Mapping[str, Any]:
+        """Of the dataset: its licence, whom to cite, what it is."""
+        return self.source.get("card") or {}
 
     @property
     def split(self) -> str:
@@ -146,7 +155,7 @@ def sealed_tasks(
     values = dataset_values(dataset, parse_overrides(overrides), raw_data(data_dir))
     place = resolve_device(str(device))
     opened = open_dataset(values, default_cache())
-    return SealedTasks(opened, draw(opened, split, spec, tasks, evaluation_seed), place)
+    return SealedTasks(opened, draw(opened, split, spec, tasks, evaluation_seed), place, values["dataset"])
 
 
 def raw_data(data_dir: str | Path | None) -> Path | None:

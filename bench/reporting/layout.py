@@ -27,7 +27,8 @@ HOW_TO_READ = (
     "that of the other rows (moderated variances, Smyth 2004); bench compare takes each as it is.",
     "Rank is 1 + how many rows of the section are significantly better: p < 0.05 in a paired t-test, after Holm's "
     "correction for all pairs of the section, training from scratch included. So ranks are shared, and a rank that "
-    "two rows share does not say that they are equal: with two seeds all share it. Bold is the highest mean of a section and column.",
+    "two rows share does not say that they are equal: with two seeds all share it. Bold is the "
+    "highest mean of a section and column.",
     "Gap is the difference from the highest of the section, in accuracy points, for references from the highest of "
     "the whole board; gain is the difference from training from scratch.",
     "The highest of many rows is flattered, for it was found on the tasks that it is judged by, and so is a folded "

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 ORDER = (
     *("basics", "contracts", "records", "training", "datasets", "tasks", "planning"),
     *("checks", "backbones", "views", "learners", "foreign", "running", "conform", "looking"),
-    *("leaderboard", "reporting", "interop", "speed", "cli", "__main__"),
+    *("leaderboard", "reporting", "interop", "library", "speed", "cli", "__main__"),
 )
 # What else must not be imported from where: folder -> packages.
 NEVER = {"bench": ("methods", "baselines"), "methods": ("baselines",), "baselines": ("methods",)}
