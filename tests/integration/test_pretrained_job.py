@@ -45,7 +45,7 @@ def test_what_rests_on_labels_of_other_images_stands_apart(bench):
     told = " ".join(result.stdout.split())
     assert "Transfer learning (VGG-19)" in told
     assert "Transfer learning (VGG-19, random weights)" in told
-    assert "other images" in told
+    assert "Trained in part on images from outside the dataset: " in told
     cards = [json.loads(path.read_text())["method"] for path in bench.out.glob("*/*/*/run.json")]
     groups = {card["title"].partition(",")[0]: (card["group"], card["outside_data"]) for card in cards}
     assert groups["Nearest neighbours"] == ("transfer", True)

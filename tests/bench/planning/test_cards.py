@@ -186,7 +186,7 @@ def put(site, **said):
     forget()
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=35, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(said=st.dictionaries(st.sampled_from(METHOD_KEYS), VALUES, max_size=3),
        card=st.dictionaries(st.sampled_from(CARD_KEYS), VALUES, max_size=3))  # fmt: skip
 def test_random_values_at_known_keys_leave_the_others_as_they_are(said, card, site):
