@@ -10,11 +10,8 @@ demo: $(INSTALLED)
 	$(BIN)/bench run --methods lasium,umtra --budget quick --workers 2 --out runs/demo
 	$(BIN)/bench report --runs runs/demo --out reports/demo
 
-# One more than there are cores: tests of signals and time limits wait for most of their time.
-WORKERS ?= $(shell $(PYTHON) -c "import os; print((os.cpu_count() or 1) + 1)")
-
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations 15
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --durations 15
 
 # One method for every task sampler of the gate's suite.
 SAMPLERS := umtra-protonet,aal-protonet-5shot,lasium-n-object-protonet,lasium-ro-object-protonet,$\
