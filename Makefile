@@ -11,7 +11,7 @@ demo: $(INSTALLED)
 	$(BIN)/bench report --runs runs/demo --out reports/demo
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --durations 15
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations 15
 
 # One method for every task sampler of the gate's suite.
 SAMPLERS := umtra-protonet,aal-protonet-5shot,lasium-n-object-protonet,lasium-ro-object-protonet,$\
