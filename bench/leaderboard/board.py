@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from bench.leaderboard.pairs import Pairs, all_pairs
@@ -334,14 +334,10 @@ def _with_leaders(tier: Tier, shapes: Sequence[Shape], best: Mapping[Shape, Row 
             if leader is None or line.kind != "ranked" or any(one.row is leader for one in tier.ranked):
                 continue
             apart, p = whole.apart(line.row, leader, shape)
-            verdicts[shape] = _replace(verdicts[shape], apart, p)
-        return Line(line.row, line.kind, verdicts, line.folded, line.shorter, line.over_shorter)
+            verdicts[shape] = replace(verdicts[shape], overall=apart, overall_p=p)
+        return replace(line, verdicts=verdicts)
 
-    return Tier(tier.iterations, tier.budget, tuple(told(line) for line in tier.lines), tier.pairs)
-
-
-def _replace(one: Verdict, overall: Difference, p: float | None) -> Verdict:
-    return Verdict(one.rank, one.standing, one.gap, one.gap_p, one.gain, one.gain_p, overall, p)
+    return replace(tier, lines=tuple(told(line) for line in tier.lines))
 
 
 def _beside(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
 from bench.leaderboard.moderation import moderated
-from bench.leaderboard.statistics import LEVEL, Difference, Scores
+from bench.leaderboard.statistics import LEVEL, Difference, Scores, holm
 
 Matrix = NDArray[np.float64]
 
@@ -144,11 +144,9 @@ class _Sources:
 
 
 def _holm(p: Matrix) -> Matrix:
-    count = len(p)
-    i, j = np.triu_indices(count, 1)
-    order = np.argsort(p[i, j], kind="stable")
-    factors = len(order) - np.arange(len(order))
-    highest = np.maximum.accumulate(np.minimum(1.0, factors * p[i, j][order]))
+    """Of every pair once; NaN where nothing was tested."""
+    i, j = np.triu_indices(len(p), 1)
     corrected = np.where(np.isnan(p), np.nan, 1.0)
-    corrected[i[order], j[order]] = corrected[j[order], i[order]] = highest
+    if not np.isnan(p).any():
+        corrected[i, j] = corrected[j, i] = holm(p[i, j].tolist())
     return corrected

@@ -189,7 +189,7 @@ def _behaviour(learner: Learner, tasks: SealedTasks) -> Behaviour:
     """On the first few tasks. A function that cannot be asked a single query uses all of them together."""
     try:
         return check_declaration(learner, *behind(tasks), tasks.device)
-    except Exception:
+    except Exception:  # a function of the user's that takes whole tasks only; what it raises for these comes below
         if not isinstance(learner, FunctionLearner):
             raise
     few = tasks.batch(0, min(4, len(tasks)))
