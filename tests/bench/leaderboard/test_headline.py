@@ -90,3 +90,10 @@ def test_the_ceiling_is_of_the_same_length_where_there_is_one(tmp_path):
     run(tmp_path, "ceiling", 0.8, group="ceiling", title="Supervised")
     run(tmp_path, "ceiling", 0.95, group="ceiling", title="Supervised", iterations=5000)
     assert " below Supervised of the same length" in sentence(tmp_path)
+
+
+def test_the_next_is_the_nearest_whatever_its_length(tmp_path):
+    run(tmp_path, "a", 0.80, iterations=5000)
+    run(tmp_path, "b", 0.40, iterations=5000)
+    run(tmp_path, "c", 0.70)
+    assert "The next, C of 1,000, is " in sentence(tmp_path)
