@@ -1,5 +1,13 @@
 """The command line: parse, call, print. Everything heavy is imported inside the commands."""
 
-from bench.cli.entry import main
+import sys
 
-__all__ = ["main"]
+
+def main() -> None:
+    """The entry point, :func:`bench.cli.entry.main`; an interrupt is one word also while it is imported."""
+    try:
+        from bench.cli.entry import main as enter
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        raise SystemExit(130) from None
+    enter()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.basics.errors import BenchError
+from bench.basics.errors import BenchError, did_you_mean
 
 if TYPE_CHECKING:
     from bench.planning.plan import Request
@@ -64,6 +64,44 @@ def numbers(text: str | None, flag: str, example: str) -> tuple[int, ...] | None
     return tuple(found)
 
 
+def sorted_out(words: Sequence[str] | None, option: str | None = None) -> tuple[str | None, list[str]]:
+    """What was typed without an option -> (methods, joined by commas with those of ``--methods``; settings).
+
+    A word is a setting where there is an equals sign in it, or a sign that Hydra knows in front of it. BenchError for a
+    word that is no method but the name of something else, which has an option of its own.
+    """
+    settings = [word for word in words or () if "=" in word or word.startswith(("~", "+"))]
+    named = [word for word in words or () if word not in settings]
+    for word in (one.strip() for text in named for one in text.split(",")):
+        _check_method(word)
+    texts = [text for text in (*named, option) if text is not None]
+    return ",".join(texts) if texts else None, settings
+
+
+def _check_method(word: str) -> None:
+    from bench.planning import catalogue
+    from bench.planning.overrides import FLAGS
+
+    if not word or any(mark in word for mark in "*?[") or word in catalogue.options("method"):
+        return
+    if word in catalogue.variants():
+        return
+    for group in (*catalogue.groups(), "experiment"):
+        if group != "method" and word in catalogue.options(group):
+            flag = FLAGS.get(group, f"--{group}") if group in (*FLAGS, "experiment") else None
+            article = "an" if group[0] in "aeiou" else "a"
+            raise BenchError(
+                f"{word!r} is {article} {group} and no method; say {f'{flag} {word}' if flag else f'{group}={word}'}"
+            )
+
+
+def one_of(word: str, known: Sequence[str], flag: str) -> str:
+    """BenchError, with a suggestion, unless the word is known."""
+    if word not in known:
+        raise BenchError(f"{flag} {word!r} is none of {', '.join(known)}.{did_you_mean(word, known)}")
+    return word
+
+
 def request(
     methods: str | None,
     dataset: str | None,
@@ -77,14 +115,14 @@ def request(
     overrides: list[str] | None,
     device: str = "auto",
     time_limit: float | None = None,
-    example: str = "--methods lasium,umtra",
+    example: str = "bench run lasium umtra",
     ways: str | None = None,
     rerun: bool = False,
 ) -> Request:
     from bench.planning.plan import Request
 
     if methods is None and experiment is None:
-        raise BenchError(f"nothing to run: name methods, for example {example}, or give --experiment")
+        raise BenchError(f"nothing to run: name methods, for example '{example}', or give --experiment")
     return Request(
         methods=methods,
         dataset=dataset,

@@ -8,16 +8,24 @@ from typing import Annotated
 import typer
 
 from bench.basics.errors import BenchError
-from bench.cli.app import DataDir, DatasetOption, Overrides, app, tasks_app
+from bench.cli import completing
+from bench.cli.app import DataDir, DatasetOption, Overrides, app, dataset_option, tasks_app
 from bench.cli.asking import console, say, there, warn
 
 
 @app.command()
 def prepare(
-    name: Annotated[str, typer.Argument(help="A name from 'bench list datasets'.")],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="DATASET|SETTINGS",
+            help="A name from 'bench list datasets'; and settings: dataset.size=84.",
+            autocompletion=completing.options("dataset"),
+        ),
+    ] = None,
+    dataset: Annotated[str | None, dataset_option("the one that is named")] = None,
     data_dir: DataDir = None,
     download: Annotated[bool, typer.Option("--download", help="Fetch the official files first.")] = False,
-    overrides: Overrides = None,
 ) -> None:
     """Prepare a dataset: read, resize and check its images once.
 
@@ -35,8 +43,13 @@ def prepare(
     from bench.planning.overrides import parse_overrides
     from bench.running.inputs import open_dataset
 
+    overrides = [word for word in words or () if "=" in word]
+    named = [word for word in (*(words or ()), *([dataset] if dataset else ())) if "=" not in word]
+    if len(set(named)) != 1:
+        raise BenchError(f"name one dataset, for example 'bench prepare glyphs', not {', '.join(named) or 'none'}")
+    name = named[0]
     with Reporter() as reporter:
-        values = dataset_values(name, parse_overrides(overrides or ()), None if download else there(data_dir))
+        values = dataset_values(name, parse_overrides(overrides), None if download else there(data_dir))
         if download:
             from importlib import import_module
 
@@ -49,28 +62,34 @@ def prepare(
                 raise BenchError(f"dataset {name!r} has no download; 'bench list datasets --long' says where to get it")
             fetch(target, progress=reporter)
             values["dataset"]["data_dir"] = str(target)
-        dataset = open_dataset(values, default_cache(), reporter)
-    channels, height, width = dataset.image_shape
-    for split in dataset.splits.values():
+        opened = open_dataset(values, default_cache(), reporter)
+    channels, height, width = opened.image_shape
+    for split in opened.splits.values():
         console().print(
-            f"{dataset.name} {split.name}: {len(split)} images of {len(split.class_names)} classes, "
+            f"{opened.name} {split.name}: {len(split)} images of {len(split.class_names)} classes, "
             f"{height}x{width}x{channels}"
         )
-    say(f"content {dataset.content_hash[:16]}, prepared in {dataset.folder}")
-    warn(dataset.warnings)
+    say(f"content {opened.content_hash[:16]}, prepared in {opened.folder}")
+    warn(opened.warnings)
 
 
-Shot = Annotated[int, typer.Option(min=1, help="Support images per class.")]
-Way = Annotated[int, typer.Option(min=2, help="Classes per task.")]
+Shot = Annotated[int, typer.Option("--shot", "--shots", min=1, help="Support images per class, one number.")]
+Way = Annotated[int, typer.Option("--way", "--ways", min=2, help="Classes per task, one number.")]
 Query = Annotated[int, typer.Option(min=1, help="Queries per class.")]
 Tasks = Annotated[int, typer.Option(min=1, help="How many.")]
-SplitOption = Annotated[str, typer.Option(help="train, val or test.")]
-EvaluationSeed = Annotated[int, typer.Option(min=0, help="Evaluation seed.")]
+SplitOption = Annotated[
+    str, typer.Option(help="train, val or test.", autocompletion=completing.words("train", "val", "test"))
+]
+EvaluationSeed = Annotated[
+    int, typer.Option("--evaluation-seed", "--seed", min=0, help="Of the draw of the tasks; no training seed.")
+]
 
 
 @tasks_app.command("export")
 def tasks_export(
-    to: Annotated[Path | None, typer.Argument(help="File to write (.parquet): the list of tasks.")] = None,
+    to: Annotated[
+        Path | None, typer.Argument(show_default="none", help="File to write (.parquet): the list of tasks.")
+    ] = None,
     dataset: DatasetOption = None,
     shot: Shot = 1,
     way: Way = 5,
@@ -79,7 +98,10 @@ def tasks_export(
     split: SplitOption = "test",
     seed: EvaluationSeed = 0,
     pixels: Annotated[
-        Path | None, typer.Option(help="File to write (.npz or .safetensors): the images of support and queries.")
+        Path | None,
+        typer.Option(
+            show_default="none", help="File to write (.npz or .safetensors): the images of support and queries."
+        ),
     ] = None,
     labels: Annotated[bool, typer.Option("--labels", help="With --pixels: also the labels of the queries.")] = False,
     data_dir: DataDir = None,
@@ -122,7 +144,7 @@ def tasks_export(
         opened = open_dataset(values, default_cache(), reporter)
     manifest = draw(opened, split, spec, tasks, seed)
     if to is not None:
-        manifest.save(to)
+        manifest.save(to, opened)
         say(f"wrote {to}: {tasks} tasks, {manifest.spec}, SHA-256 {manifest.sha256}")
     if pixels is not None:
         import torch
@@ -138,11 +160,14 @@ def tasks_export(
 @tasks_app.command("verify")
 def tasks_verify(
     file: Annotated[Path, typer.Argument(help="A file written by 'bench tasks export' or 'bench run'.")],
-    dataset: DatasetOption = None,
+    dataset: Annotated[str | None, dataset_option("as a list of tasks says; none for pixels")] = None,
     data_dir: DataDir = None,
     overrides: Overrides = None,
 ) -> None:
-    """Check that a list of tasks is whole and means the same images here.
+    """Check that a list of tasks is whole and means the same images here, pixel for pixel.
+
+    Of tasks with pixels (.npz, .safetensors) it is checked that they are whole, and with --dataset that the images
+    prepared here are theirs.
 
     Example:
 
@@ -154,13 +179,19 @@ def tasks_verify(
     from bench.planning.composing import dataset_values
     from bench.planning.overrides import parse_overrides
     from bench.running.inputs import open_dataset
+    from bench.tasks.images import images_of
     from bench.tasks.manifest import load
 
     if file.suffix in (".npz", ".safetensors"):
-        from bench.library.pixels import verify
+        from bench.library.pixels import check_here, verify
 
         facts = verify(file)
-        say(f"{file} is whole: the pixels of {facts['tasks']} tasks, SHA-256 of the list {facts['manifest']}")
+        if dataset is not None:
+            values = dataset_values(dataset, parse_overrides(overrides or ()), there(data_dir))
+            with Reporter() as reporter:
+                check_here(file, facts, open_dataset(values, default_cache(), reporter))
+        here = " as the images here are" if dataset is not None else ""
+        say(f"{file} is whole{here}: the pixels of {facts['tasks']} tasks, SHA-256 of the list {facts['manifest']}")
         return
     manifest = load(file)
     if dataset is None and manifest.dataset not in options("dataset"):
@@ -169,39 +200,50 @@ def tasks_verify(
         )
     values = dataset_values(dataset or manifest.dataset, parse_overrides(overrides or ()), there(data_dir))
     with Reporter() as reporter:
-        manifest.verify(open_dataset(values, default_cache(), reporter))
+        opened = open_dataset(values, default_cache(), reporter)
+    manifest.verify(opened)
+    found = images_of(opened, manifest.split, manifest.indices)
     say(f"{file} is whole: {manifest.tasks} tasks, {manifest.spec}, SHA-256 {manifest.sha256}")
+    say(f"its {found.images} images are the same here: SHA-256 of their pixels {found.pixels}")
 
 
 @tasks_app.command("score")
 def tasks_score(
     answers: Annotated[Path, typer.Argument(help="Answers (.parquet or .csv): task, query, label, one row a query.")],
     dataset: DatasetOption = None,
-    shot: Annotated[int, typer.Option(min=1, help="Of the tasks; a column 'shot' says it for each row.")] = 1,
+    shot: Annotated[
+        int, typer.Option("--shot", "--shots", min=1, help="Of the tasks; a column 'shot' says it for each row.")
+    ] = 1,
     way: Way = 5,
     query: Query = 15,
     tasks: Tasks = 1000,
     split: SplitOption = "test",
     seed: EvaluationSeed = 0,
     data_dir: DataDir = None,
-    save: Annotated[str | None, typer.Option(help="Keep it as a row of the board, under this name.")] = None,
-    title: Annotated[str | None, typer.Option(help="With --save: what people read.")] = None,
-    cite: Annotated[str, typer.Option(help="With --save: whom to cite.")] = "",
+    save: Annotated[
+        str | None, typer.Option(show_default="not kept", help="Keep it as a row of the board, under this name.")
+    ] = None,
+    title: Annotated[str | None, typer.Option(show_default="the name", help="With --save: what people read.")] = None,
+    cite: Annotated[str, typer.Option(show_default="nobody", help="With --save: whom to cite.")] = "",
     supervised: Annotated[
         bool, typer.Option("--supervised", help="With --save: labels of the meta-train classes were used.")
     ] = False,
     side: Annotated[
-        str, typer.Option(help="With --save: what else was used, comma-separated: outside-data,transduction.")
+        str,
+        typer.Option(
+            show_default="nothing", help="With --save: what else was used, comma-separated: outside-data,transduction."
+        ),
     ] = "",
     meta_iterations: Annotated[
-        int | None, typer.Option(min=0, help="With --save: how long it was meta-trained; unknown without.")
+        int | None, typer.Option(min=0, show_default="unknown", help="With --save: how long it was meta-trained.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="With --save: folder of run records.")] = Path("runs"),
+    out: Annotated[Path, typer.Option("--out", "--runs", help="With --save: folder of run records.")] = Path("runs"),
     overrides: Overrides = None,
 ) -> None:
     """Mark answers that other code gave to the tasks of 'bench tasks export --pixels' with the same options.
 
-    query counts the queries of a task from 0 as they stand in the file, label the classes as they stand in support.
+    query counts the queries of a task from 0 as they stand in the file, label the classes as they stand in support. A
+    column 'manifest', the SHA-256 of the list in that file's metadata, makes sure that they answer these very tasks.
 
     Examples:
 
@@ -220,6 +262,8 @@ def tasks_score(
         )
         given = frame[frame[predictions.SHOT] == one] if predictions.SHOT in frame else frame
         found = predictions.score(given, sealed, answers.name)
+        if predictions.MANIFEST not in frame:
+            warn([predictions.UNNAMED])
         say(str(found))
         if save is not None:
             words = [word.strip() for word in side.split(",") if word.strip()]

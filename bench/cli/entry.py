@@ -5,13 +5,17 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
+import shlex
+import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 import typer
 
 from bench.basics.allocator import keep_temporaries
-from bench.basics.errors import BenchError
+from bench.basics.errors import BenchError, did_you_mean
 from bench.basics.signals import Interrupts, exit_code
 
 # In the order in which 'bench --help' lists their commands.
@@ -19,6 +23,7 @@ from bench.basics.signals import Interrupts, exit_code
 from bench.cli import runs, listings, data, look, results, verify, conform, new  # noqa: F401
 
 # isort: on
+from bench.cli import documents
 from bench.cli.app import app
 from bench.planning.places import BESIDE, claim
 
@@ -38,12 +43,12 @@ def main() -> None:
             claim(*BESIDE)
             code = app(standalone_mode=False)
     except BenchError as error:
-        sys.stderr.write(f"error: {error}\n")
+        if not interrupts.asked:  # else it is what a library made of that
+            _refuse(str(error))
         code = 2
     except usage_error as error:
         if what := error.format_message().strip():  # empty where a bare 'bench' has shown its help
-            help_ = "'bench --help' and 'bench COMMAND --help' show what there is"
-            sys.stderr.write(f"error: {what.removesuffix('.')}. {help_}\n")
+            _refuse(_in_words(what))
         code = error.exit_code
     except (typer.Abort, KeyboardInterrupt):
         code = exit_code(KeyboardInterrupt())
@@ -58,9 +63,32 @@ def main() -> None:
     if interrupts.stopped is not None:  # whatever Typer made of it
         code = exit_code(interrupts.stopped)
         with contextlib.suppress(OSError):
-            how = " without --rerun" if "--rerun" in sys.argv else ""
-            sys.stderr.write(f"interrupted; run the same command again{how} to go on\n")
+            told = f": {interrupts.told}" if interrupts.told else ""
+            if "_BENCH_COMPLETE" not in os.environ:  # a shell that has lost its interest in completions
+                sys.stderr.write(f"interrupted{told}; to go on: {_same_command()}\n")
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # another one while Python ends needs no traceback
     raise SystemExit(code if isinstance(code, int) else 0)
+
+
+def _refuse(what: str) -> None:
+    """The sentence; of a command with ``--json`` as a document too, so that a program always has one to read."""
+    sys.stderr.write(f"error: {what}\n")
+    if documents.FLAG in sys.argv:
+        documents.write({"error": what})
+
+
+def _in_words(what: str) -> str:
+    """What Typer says of a command line, with one guess, as everywhere else here."""
+    if guesses := re.fullmatch(r"(.*: (\S+)) \(Possible options: (.*)\)\.?", what):
+        what = f"{guesses[1]}.{did_you_mean(guesses[2], guesses[3].split(', '))}"
+    what = what.removesuffix(".")
+    return f"{what}{'' if what.endswith('?') else '.'} 'bench -h' and 'bench COMMAND -h' show what there is"
+
+
+def _same_command() -> str:
+    """What to type to go on: with --rerun what is done would begin anew."""
+    began = "python -m bench" if Path(sys.argv[0]).name == "__main__.py" else "bench"
+    return " ".join([began, *(shlex.quote(word) for word in sys.argv[1:] if word != "--rerun")])
 
 
 def _discard_output() -> None:

@@ -7,39 +7,68 @@ from typing import Annotated
 
 import typer
 
+from bench.basics.errors import BenchError
+from bench.cli import completing, documents
 from bench.cli.app import (
     BudgetOption,
     DataDir,
+    DatasetOfExperiment,
     DatasetOption,
     Device,
     Experiment,
+    Methods,
     Out,
-    Overrides,
     Seeds,
+    Words,
     app,
 )
-from bench.cli.asking import console, say
+from bench.cli.asking import console, say, sorted_out
 from bench.cli.asking import request as asked
+from bench.cli.documents import Json
+
+WHAT = ("tasks", "strategies", "samples", "interpolations", "reconstructions", "clusters")
 
 
 @app.command()
 def show(
-    method: Annotated[str, typer.Argument(help="An exact name from 'bench list methods'.")],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="METHOD|SETTINGS",
+            help="An exact name from 'bench list methods'; and settings: method.alpha=0.4.",
+            autocompletion=completing.methods(),
+        ),
+    ] = None,
+    methods: Methods = None,
     what: Annotated[
-        str, typer.Option(help="tasks, strategies, samples, interpolations, reconstructions or clusters.")
+        str,
+        typer.Option(
+            help="tasks, strategies, samples, interpolations, reconstructions or clusters.",
+            autocompletion=completing.words(*WHAT),
+        ),
     ] = "tasks",
     dataset: DatasetOption = None,
     budget: BudgetOption = None,
-    seed: Annotated[int, typer.Option(min=0, help="Training seed of the generator, and of what is drawn.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seeds", "--seed", min=0, help="Training seed of the generator, and of what is drawn.")
+    ] = 0,
     count: Annotated[
         int | None,
-        typer.Option("--count", "--tasks", min=1, max=256, help="How many tasks, latents a class, images or rows."),
+        typer.Option(
+            "--count",
+            "--tasks",
+            min=1,
+            max=256,
+            show_default="as many as fit on a page",
+            help="How many tasks, latents a class, images or rows.",
+        ),
     ] = None,
     device: Device = "auto",
     data_dir: DataDir = None,
     out: Out = Path("runs"),
-    to: Annotated[Path | None, typer.Option(help="Picture to write (.png, .pdf or .svg).")] = None,
-    overrides: Overrides = None,
+    to: Annotated[
+        Path | None, typer.Option(show_default="METHOD-WHAT.png", help="Picture to write (.png, .pdf or .svg).")
+    ] = None,
 ) -> None:
     """Draw a method's synthetic tasks, support and query marked; or its generator, encoder or clusters.
 
@@ -65,6 +94,9 @@ def show(
     from bench.looking.task_sheet import check_ending, save
 
     check(what)
+    method, overrides = sorted_out(words, methods)
+    if method is None:
+        raise BenchError("name the method to draw, for example 'bench show umtra-maml'")
     name = method if what == "tasks" else f"{method}-{what}"
     path = to or Path(f"{name}.png")
     check_ending(path)
@@ -77,10 +109,9 @@ def show(
 
 @app.command()
 def inspect(
-    methods: Annotated[
-        str | None, typer.Argument(help="Families, exact names or globs, comma-separated: lasium,'umtra-*'.")
-    ] = None,
-    dataset: DatasetOption = None,
+    words: Words = None,
+    methods: Methods = None,
+    dataset: DatasetOfExperiment = None,
     budget: BudgetOption = None,
     seeds: Seeds = "0",
     experiment: Experiment = None,
@@ -88,7 +119,7 @@ def inspect(
     device: Device = "auto",
     data_dir: DataDir = None,
     out: Out = Path("runs"),
-    overrides: Overrides = None,
+    as_json: Json = False,
 ) -> None:
     """Measure synthetic tasks: collisions of true classes, queries near their own class, diversity, realism.
 
@@ -99,7 +130,7 @@ def inspect(
 
       bench inspect umtra-maml
 
-      bench inspect lasium,umtra --dataset omniglot --data-dir DIR --budget quick --seeds 0,1
+      bench inspect lasium umtra --dataset omniglot --data-dir DIR --budget quick --seeds 0,1
 
       bench inspect --experiment gate
     """
@@ -109,20 +140,22 @@ def inspect(
     from bench.reporting.inspections import sections
     from bench.reporting.terminal import inspection_table
 
-    # A setting given before any method would be taken for its name.
-    if methods is not None and "=" in methods:
-        overrides = [methods, *(overrides or [])]
-        methods = None
+    methods, overrides = sorted_out(words, methods)
     request = asked(
         *(methods, dataset, None, seeds, budget, experiment, False, data_dir, out, overrides, device),
-        example="'bench inspect lasium,umtra'",
+        example="bench inspect lasium umtra",
     )
-    with Reporter() as reporter:
+    with documents.alone(as_json), Reporter() as reporter:
         results = inspect_methods(request, tasks, default_cache(), reporter)
-    for section in sections([one.inspection for one in results if one.inspection is not None]):
-        console().print(inspection_table(section))
     failed = [one for one in results if one.inspection is None]
-    for one in failed:
-        say(f"{one.run.name}, seed {one.run.seed}: {one.reason}")
+    if as_json:
+        unmeasured = [{"method": one.run.name, "seed": one.run.seed, "reason": one.reason} for one in failed]
+        measured = [one.inspection for one in results if one.inspection is not None]
+        documents.write({"inspections": measured, "failed": unmeasured})
+    else:
+        for section in sections([one.inspection for one in results if one.inspection is not None]):
+            console().print(inspection_table(section))
+        for one in failed:
+            say(f"{one.run.name}, seed {one.run.seed}: {one.reason}")
     if failed:
         raise typer.Exit(1)

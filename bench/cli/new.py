@@ -8,13 +8,20 @@ from typing import Annotated
 
 import typer
 
+from bench.cli import completing
 from bench.cli.app import app
 from bench.cli.asking import say
 
 
 @app.command()
 def new(
-    kind: Annotated[str, typer.Argument(help="method, generator, encoder, dataset or backbone.")],
+    kind: Annotated[
+        str,
+        typer.Argument(
+            help="method, generator, encoder, dataset or backbone.",
+            autocompletion=completing.words("method", "generator", "encoder", "dataset", "backbone"),
+        ),
+    ],
     name: Annotated[str, typer.Argument(help="What it is called on the command line: my-method.")],
     out: Annotated[Path, typer.Option(help="Folder for the package's folder.")] = Path(),
 ) -> None:

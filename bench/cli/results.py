@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.basics.errors import BenchError, did_you_mean
-from bench.cli.app import DatasetOption, app
+from bench.cli import completing, documents
+from bench.cli.app import Runs, RunsToRead, app, dataset_option
 from bench.cli.asking import console, numbers, say, warn
+from bench.cli.documents import Json
 
 if TYPE_CHECKING:
     from bench.leaderboard.baseline import Baseline
@@ -18,13 +20,25 @@ if TYPE_CHECKING:
 
 @app.command()
 def report(
-    runs: Annotated[Path, typer.Option(help="Folder of run records.")] = Path("runs"),
+    runs: Runs = Path("runs"),
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("reports"),
     format: Annotated[
-        str, typer.Option("--format", help="md, html, tex, csv, png, svg; comma-separated.")
+        str,
+        typer.Option(
+            "--format",
+            help="md, html, tex, csv, png, svg; comma-separated.",
+            autocompletion=completing.words("md", "html", "tex", "csv", "png", "svg", several=True),
+        ),
     ] = "md,html,tex,csv,png,svg",
     experiment: Annotated[
-        str | None, typer.Option(help="Only this table or figure of a paper, from 'bench list experiments'.")
+        str | None,
+        typer.Option(
+            "--experiment",
+            "-e",
+            help="Only this table or figure of a paper, from 'bench list experiments'.",
+            show_default="the leaderboard, and all of which there are runs",
+            autocompletion=completing.options("experiment"),
+        ),
     ] = None,
     records: Annotated[
         bool,
@@ -34,24 +48,42 @@ def report(
         ),
     ] = False,
     side: Annotated[
-        str | None, typer.Option(help="Only rows that use no side information but this; 'none' is none at all.")
+        str | None,
+        typer.Option(
+            show_default="all rows", help="Only rows that use no side information but this; 'none' is none at all."
+        ),
     ] = None,
     without: Annotated[
-        str | None, typer.Option(help="Only rows that do not use this side information, comma-separated.")
+        str | None,
+        typer.Option(show_default="all rows", help="Only rows that do not use this side information, comma-separated."),
     ] = None,
     select: Annotated[
         str,
         typer.Option(
-            help="Which setting stands for a method: the usual rule, or val, the best on meta-validation tasks."
+            help="Which setting stands for a method: the usual rule, or val, the best on meta-validation tasks.",
+            autocompletion=completing.words("usual", "val"),
         ),
     ] = "usual",
+    paper: Annotated[
+        bool,
+        typer.Option(
+            "--paper",
+            help="Also write what a paper must say to OUT/paper: protocol, settings, compute, BibTeX (LaTeX, text).",
+        ),
+    ] = False,
     since: Annotated[
         Path | None,
-        typer.Option(help="Also say what changed since these records, or those of this report: OUT/changes.md, .csv."),
+        typer.Option(
+            show_default="nothing",
+            help="Also say what changed since these records, or those of this report: OUT/changes.md, .csv.",
+        ),
     ] = None,
     index: Annotated[
         Path | None,
-        typer.Option(help="Only write index.html over the reports in this folder: what each says first, its pages."),
+        typer.Option(
+            show_default="a report is written",
+            help="Only write index.html over the reports in this folder: what each says first, its pages.",
+        ),
     ] = None,
 ) -> None:
     """Write the leaderboard of all finished runs: tables with intervals, seed spread and ties, and figures.
@@ -74,6 +106,8 @@ def report(
 
       bench report --select val
 
+      bench report --runs runs --out paper-report --paper --format tex
+
       bench report --out reports/omniglot --records --since reports/omniglot
 
       bench report --index reports
@@ -93,11 +127,11 @@ def report(
 
     formats = [part.strip() for part in format.split(",") if part.strip()]
     chosen = wanted(side, without)
-    if experiment is not None and (since is not None or select != "usual"):
-        raise BenchError("--since and --select are of the leaderboard, which --experiment leaves out")
+    if experiment is not None and (since is not None or select != "usual" or paper):
+        raise BenchError("--since, --select and --paper are of the leaderboard, which --experiment leaves out")
     # Read first: the records of the last report are replaced by those of this one.
     before = None if since is None else changes.read(since, chosen, select)
-    paths = write_report(runs, out, formats, experiment, records, warn, chosen, select, summary)
+    paths = write_report(runs, out, formats, experiment, records, warn, chosen, select, summary, paper)
     for folder in dict.fromkeys(path.parent for path in paths):
         say(f"{folder}: {' '.join(path.name for path in paths if path.parent == folder)}")
     if before is not None:
@@ -109,15 +143,38 @@ def report(
 
 @app.command()
 def compare(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="METHODS",
+            help="Methods as records name them; METHOD@BUDGET where one has several.",
+            autocompletion=completing.methods(several=False),
+        ),
+    ] = None,
     methods: Annotated[
-        list[str], typer.Argument(help="Methods as records name them; METHOD@BUDGET where one has several.")
-    ],
-    runs: Annotated[Path, typer.Option(help="Folder of run records.")] = Path("runs"),
-    dataset: DatasetOption = None,
+        list[str] | None,
+        typer.Option(
+            "--methods",
+            "-m",
+            help="One of them, as an option; may be given several times.",
+            show_default="those that are named",
+            autocompletion=completing.methods(several=False),
+        ),
+    ] = None,
+    runs: RunsToRead = Path("runs"),
+    dataset: Annotated[str | None, dataset_option("all on which both were scored")] = None,
     all_pairs: Annotated[
         bool, typer.Option("--all-pairs", help="Every two of them, instead of the first with each of the others.")
     ] = False,
-    format: Annotated[str, typer.Option("--format", help="table, md, csv or json.")] = "table",
+    format: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="table, md, csv or json.",
+            autocompletion=completing.words("table", "md", "csv", "json"),
+        ),
+    ] = "table",
+    as_json: Json = False,
 ) -> None:
     """Compare methods task by task: difference, 95 % interval, p-value.
 
@@ -139,6 +196,12 @@ def compare(
     from bench.reporting import comparisons
     from bench.reporting.terminal import comparison_table
 
+    methods = [*(names or ()), *(methods or ())]
+    if len(methods) < 2:
+        raise BenchError("name two methods or more, for example 'bench compare lasium-ro-vae-maml umtra-maml'")
+    if as_json and format not in ("table", "json"):
+        raise BenchError(f"--json and --format {format} are two formats; give one of them")
+    format = "json" if as_json else format
     texts = {"md": comparisons.as_markdown, "csv": comparisons.as_csv, "json": comparisons.as_json}
     if format not in ("table", *texts):
         raise BenchError(f"--format {format!r} is none of table, {', '.join(texts)}.{did_you_mean(format, texts)}")
@@ -161,16 +224,31 @@ def compare(
 @app.command()
 def check(
     baseline: Annotated[Path, typer.Option(help="The baseline file.")],
-    runs: Annotated[Path, typer.Option(help="Folder of run records.")] = Path("runs"),
+    runs: RunsToRead = Path("runs"),
     update: Annotated[bool, typer.Option("--update", help="Write the baseline from the runs instead.")] = False,
     margin: Annotated[
-        float | None, typer.Option(min=0, help="Points of accuracy a method may lose; kept in the baseline.")
+        float | None,
+        typer.Option(
+            min=0,
+            show_default="the baseline's own; with --update 1",
+            help="Points of accuracy a method may lose; kept in the baseline.",
+        ),
     ] = None,
     margins_from: Annotated[
         Path | None,
-        typer.Option(help="With --update: honest re-runs with other seeds; wider margins where they differ more."),
+        typer.Option(
+            show_default="--margin for all",
+            help="With --update: honest re-runs with other seeds; wider margins where they differ more.",
+        ),
     ] = None,
-    seeds: Annotated[str | None, typer.Option(help="Training seeds to judge or record: 0,1,2 or 0-2.")] = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option(
+            show_default="the baseline's own; with --update all",
+            help="Training seeds to judge or record: 0,1,2 or 0-2.",
+        ),
+    ] = None,
+    as_json: Json = False,
 ) -> None:
     """The regression gate: fail when a method has become worse than a baseline says, or makes other tasks.
 
@@ -213,14 +291,21 @@ def check(
         before = _earlier(baseline)
         expected = drift.expected(inspections, margins=of_synthetic)
         write_baseline(frames, baseline, least, of_accuracy, expected)
-        say(f"wrote {baseline}")
-        if before is not None and (gone := missing(before, read_baseline(baseline))):
+        gone = missing(before, read_baseline(baseline)) if before is not None else []
+        if as_json:
+            documents.write({"wrote": baseline, "no_longer_judged": gone})
+        else:
+            say(f"wrote {baseline}")
+        if gone:
             warn([f"{baseline} no longer judges {'; '.join(gone)}"])
         return
     recorded = read_baseline(baseline)
     warn((*recorded.problems, *frames.problems, *damaged))
     rows = gate.check(frames, recorded, margin, inspections, chosen)
-    console().print(gate_table(rows))
+    if as_json:
+        documents.write({"failed": gate.failed(rows), "rows": rows})
+    else:
+        console().print(gate_table(rows))
     if gate.failed(rows):
         raise typer.Exit(1)
 

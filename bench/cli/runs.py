@@ -8,23 +8,25 @@ from typing import Annotated
 
 import typer
 
+from bench.cli import documents
 from bench.cli.app import (
     BudgetOption,
     DataDir,
-    DatasetOption,
+    DatasetOfExperiment,
     Device,
     Experiment,
     Methods,
     Out,
-    Overrides,
     References,
     Seeds,
     Shots,
     Ways,
+    Words,
     app,
 )
-from bench.cli.asking import console, say
+from bench.cli.asking import console, say, sorted_out
 from bench.cli.asking import request as asked
+from bench.cli.documents import Json
 
 Rerun = Annotated[
     bool,
@@ -34,8 +36,9 @@ Rerun = Annotated[
 
 @app.command()
 def run(
+    words: Words = None,
     methods: Methods = None,
-    dataset: DatasetOption = None,
+    dataset: DatasetOfExperiment = None,
     ways: Ways = None,
     shots: Shots = None,
     seeds: Seeds = "0",
@@ -45,45 +48,44 @@ def run(
     device: Device = "auto",
     workers: Annotated[int, typer.Option(min=1, help="Runs at a time, each in a process of its own.")] = 1,
     per_gpu: Annotated[
-        int | None, typer.Option(min=1, help="Of several workers, runs at a time on one GPU; by default up to 4.")
+        int | None,
+        typer.Option(min=1, show_default="up to 4, as they fit", help="Of several workers, runs at a time on one GPU."),
     ] = None,
-    time_limit: Annotated[float | None, typer.Option(min=0.01, help="Minutes a single run may take.")] = None,
+    time_limit: Annotated[
+        float | None, typer.Option(min=0.01, show_default="none", help="Minutes a single run may take.")
+    ] = None,
     rerun: Rerun = False,
     data_dir: DataDir = None,
     out: Out = Path("runs"),
-    overrides: Overrides = None,
 ) -> None:
     """Train methods on unlabelled images and score them on the same sealed tasks.
 
-    Finished runs are skipped; interrupted ones go on where they were. An edited method of another package is another
-    run; --rerun is for what no key can know, such as another driver.
+    Finished runs are skipped; interrupted ones go on from their checkpoint. An edited method of another package is
+    another run; --rerun is for what no key can know, such as another driver.
 
     Examples:
 
-      bench run --methods lasium,umtra
+      bench run lasium umtra
 
-      bench run --methods lasium,umtra --dataset omniglot --data-dir DIR --shots 1,5 --seeds 0,1,2
+      bench run lasium umtra --dataset omniglot --data-dir DIR --shots 1,5 --seeds 0,1,2
 
-      bench run --methods umtra-protonet --ways 5,20 --shots 1,5
+      bench run umtra-protonet --ways 5,20 --shots 1,5
 
-      bench run --methods 'lasium-*-protonet' --budget smoke method.alpha=0.4 backbone=conv4
+      bench run 'lasium-*-protonet' --budget smoke method.alpha=0.4 backbone=conv4
 
       bench run --experiment table7 --data-dir DIR
 
-      bench run --methods lasium,umtra --workers 8 --per-gpu 4
+      bench run lasium umtra --workers 8 --per-gpu 4
 
-      bench run --methods lasium --device cuda precision=tf32
+      bench run lasium --device cuda precision=tf32
 
       bench run --experiment figure5 --data-dir DIR budget.generator_epochs=0,10,30 budget.meta_iterations=300
     """
     from bench.basics.progress import Reporter
-    from bench.datasets.prepare import default_cache
-    from bench.leaderboard.loading import load
-    from bench.leaderboard.selection import select
-    from bench.leaderboard.table import build
-    from bench.reporting.terminal import to_terminal
-    from bench.running import session
+    from bench.basics.signals import until_done
+    from bench.planning.opening import asked as what_was_asked
 
+    methods, overrides = sorted_out(words, methods)
     limit = None if time_limit is None else 60 * time_limit
     request = asked(
         methods,
@@ -102,12 +104,24 @@ def run(
         rerun=rerun,
     )
     with Reporter() as reporter:
+        reporter.say(what_was_asked(request))
+        with reporter.during("loading PyTorch"), until_done():
+            from bench.datasets.prepare import default_cache
+            from bench.leaderboard.loading import load
+            from bench.leaderboard.selection import select
+            from bench.leaderboard.table import build
+            from bench.reporting.terminal import to_terminal
+            from bench.running import seeds as more_seeds
+            from bench.running import session
         ready = session.prepare(request, default_cache(), reporter, workers)
         outcomes = session.execute(ready, reporter, workers, per_gpu)
     finished = [one.run.folder for one in outcomes if one.status == "done"]
     if finished:
         frames = select(load(out), finished, set(ready.manifests.values()))
         console().print(to_terminal(build(frames)))
+    done = [(one.run.folder, one.record) for one in outcomes if one.status == "done" and one.record is not None]
+    if len(done) == len(outcomes) and (advice := more_seeds.finished(done)):
+        say(advice)
     unfinished = [one for one in outcomes if one.status != "done"]
     for one in unfinished:
         say(f"{one.run.name}, seed {one.run.seed}: {one.status}: {one.reason}")
@@ -121,8 +135,9 @@ def run(
 
 @app.command()
 def plan(
+    words: Words = None,
     methods: Methods = None,
-    dataset: DatasetOption = None,
+    dataset: DatasetOfExperiment = None,
     ways: Ways = None,
     shots: Shots = None,
     seeds: Seeds = "0",
@@ -138,7 +153,7 @@ def plan(
     ] = False,
     rerun: Rerun = False,
     settings: Annotated[bool, typer.Option("--settings", help="Print every setting of every run.")] = False,
-    overrides: Overrides = None,
+    as_json: Json = False,
 ) -> None:
     """Say what 'bench run' with the same flags would do: runs, what is there already and shared, how long it takes.
 
@@ -146,18 +161,27 @@ def plan(
 
     Examples:
 
-      bench plan --methods lasium,umtra
+      bench plan lasium umtra
 
       bench plan --experiment table7 --settings
 
-      bench plan --methods lasium,umtra --workers 2 --estimate
+      bench plan lasium umtra --workers 2 --estimate
+
+      bench plan lasium umtra --json
     """
     from bench.running.explain import explain
+    from bench.running.outlook import document, look_ahead
 
+    methods, overrides = sorted_out(words, methods)
     request = asked(
         *(methods, dataset, shots, seeds, budget, experiment, references, data_dir, out, overrides, device),
         ways=ways,
         rerun=rerun,
     )
+    if as_json:
+        with documents.alone(True):
+            told = document(look_ahead(request, workers, estimate))
+        documents.write(told)
+        return
     for part in explain(request, settings, workers, estimate):
         say(part) if isinstance(part, str) else console().print(part)

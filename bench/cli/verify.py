@@ -9,19 +9,22 @@ from typing import Annotated
 import typer
 
 from bench.basics.errors import BenchError
-from bench.cli.app import app
+from bench.cli import documents
+from bench.cli.app import RunsToRead, app
 from bench.cli.asking import say
+from bench.cli.documents import Json
 
 
 @app.command()
 def verify(
-    runs: Annotated[Path, typer.Option(help="Folder of run records.")] = Path("runs"),
+    runs: RunsToRead = Path("runs"),
     rescore: Annotated[
         bool, typer.Option("--rescore", help="Also answer the sealed tasks again from the kept weights, and compare.")
     ] = False,
     seal: Annotated[
         bool, typer.Option("--seal", help="Seal the whole records of version 0.1, which had no seals.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Check records, scores, weights, artifacts and task lists against their digests.
 
@@ -43,10 +46,10 @@ def verify(
     from bench.running.verify import verify as findings
 
     found: list[Finding] = []
-    with Reporter() as reporter:
+    with documents.alone(as_json), Reporter() as reporter:
         for one in findings(runs, default_cache(), reporter, again=rescore, seal=seal):
             found.append(one)
-            if one.said:
+            if one.said and not as_json:
                 say(f"{one.state}: {one.said}")
     for path in inspection_files(runs):
         try:
@@ -54,10 +57,14 @@ def verify(
             found.append(Finding("file", path, "whole"))
         except BenchError as error:
             found.append(Finding("file", path, "damaged", str(error)))
-            say(f"damaged: {error}")
+            if not as_json:
+                say(f"damaged: {error}")
     states = Counter(one.state for one in found)
-    say(f"{len(found)} checked: {', '.join(f'{count} {state}' for state, count in states.most_common())}")
     if not found:
         raise BenchError(f"there is nothing of bench below {runs}")
+    if as_json:
+        documents.write({"checked": len(found), "states": states, "findings": found})
+    else:
+        say(f"{len(found)} checked: {', '.join(f'{count} {state}' for state, count in states.most_common())}")
     if states["damaged"] or states["otherwise"]:
         raise typer.Exit(1)
