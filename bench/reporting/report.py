@@ -28,6 +28,7 @@ from bench.reporting.curves import Curves
 from bench.reporting.html import Beside, html
 from bench.reporting.latex import latex
 from bench.reporting.markdown import markdown
+from bench.reporting.paper_part import FOLDER, write_paper
 from bench.reporting.report_records import damaged, kept
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def write_report(
     side: Wanted | None = None,
     select: str = "usual",
     show: Callable[[Leaderboard], None] = lambda _: None,
+    paper: bool = False,
 ) -> list[Path]:
     """Write the leaderboard of all runs below ``outs`` to the folder ``reports``; returns the files.
 
@@ -57,16 +59,16 @@ def write_report(
     ``records``: also write ``records/`` (see :mod:`bench.reporting.report_records`), and make the report from these
     records and nothing else. ``warn`` is told what was damaged, which the report says too. ``side``: only rows with
     such side information; the others are named, and their records are kept all the same. ``select``: which row
-    stands for a method, see :func:`bench.leaderboard.choice.preference`. ``show`` is given what was written; of an
-    experiment alone it is not called.
+    stands for a method, see :func:`bench.leaderboard.choice.preference`. ``paper``: also write ``paper/`` (see
+    :mod:`bench.reporting.paper_part`). ``show`` is given what was written; of an experiment alone it is not called.
     Raises BenchError for an unknown format, where no run is finished, and where the folder cannot be written to.
     """
     _check(formats)
     if records:
         with kept(outs, reports / "records", experiment) as folder:
-            written = _write_report(folder, reports, formats, experiment, warn, side, select, show, "records/")
+            written = _write_report(folder, reports, formats, experiment, warn, side, select, show, "records/", paper)
             return [*written, reports / "records"]
-    return _write_report(outs, reports, formats, experiment, warn, side, select, show, _below(outs, reports))
+    return _write_report(outs, reports, formats, experiment, warn, side, select, show, _below(outs, reports), paper)
 
 
 def _write_report(
@@ -79,6 +81,7 @@ def _write_report(
     select: str,
     show: Callable[[Leaderboard], None],
     beside: str,
+    paper: bool,
 ) -> list[Path]:
     frames = loading.load(outs)
     frames, excluded = (frames, ()) if side is None else without(frames, side)
@@ -111,6 +114,8 @@ def _write_report(
     written = write(frames, leaderboard, reports, formats, inspected, examples, Beside(pages, records=beside))
     for filled in papers:
         written += write_paper_tables(replace(filled, problems=excluded + filled.problems), reports, formats)
+    if paper:
+        written += write_paper(frames, leaderboard, reports / FOLDER)
     show(leaderboard)
     return written
 
