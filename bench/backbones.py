@@ -33,7 +33,10 @@ Normalise = Callable[[int, Tensor, Tensor, Tensor, float], Tensor]
 
 @runtime_checkable
 class Backbone(Protocol):
-    """A network as a pure function. MAML and ProtoNets accept any object with these two methods."""
+    """A network as a pure function. MAML accepts any object with these two methods.
+
+    Of an ``nn.Module`` :class:`bench.learners.modules.ModuleBackbone` makes one.
+    """
 
     def init(self, rng: torch.Generator, image_shape: ImageShape, outputs: int | None) -> Params:
         """Initial parameters without a task axis, drawn on the CPU; ``outputs`` logits, or features where
@@ -43,6 +46,25 @@ class Backbone(Protocol):
 
     def forward(self, params: Mapping[str, Tensor], images: Tensor, normalise: Normalise) -> Tensor:
         """Parameters [T, ...] and images [T, B, C, H, W] -> logits [T, B, outputs] or features [T, B, D]."""
+        ...
+
+
+@runtime_checkable
+class EmbeddingBackbone(Backbone, Protocol):
+    """What ProtoNets accept, and methods that train an embedding: running statistics and inference with them."""
+
+    def dim(self, image_shape: ImageShape) -> int:
+        """D, the length of a feature."""
+        ...
+
+    def buffers(self, image_shape: ImageShape) -> Params:
+        """Fresh running statistics on the CPU, ``norm{i}.mean`` and ``norm{i}.variance`` of layer i = 1, 2, …, each
+        [F]; empty without batch normalisation.
+        """
+        ...
+
+    def embed(self, params: Mapping[str, Tensor], buffers: Mapping[str, Tensor], images: Tensor) -> Tensor:
+        """Parameters without a task axis and images [B, C, H, W] -> features [B, D], normalised by ``buffers``."""
         ...
 
 
@@ -233,19 +255,19 @@ class Conv4:
         params: Params = {}
         channels = image_shape[0]
         for i in range(1, 5):
-            params[f"conv{i}.weight"] = _glorot((self.filters, channels, 3, 3), rng)
+            params[f"conv{i}.weight"] = glorot((self.filters, channels, 3, 3), rng)
             if self.norm_scale:
                 params[f"norm{i}.weight"] = torch.ones(self.filters)
             params[f"norm{i}.bias"] = torch.zeros(self.filters)
             channels = self.filters
         features = self.dim(image_shape)  # also checks the image size
         if outputs is not None:
-            params["head.weight"] = _glorot((outputs, self.filters if self.head == "mean" else features), rng)
+            params["head.weight"] = glorot((outputs, self.filters if self.head == "mean" else features), rng)
             params["head.bias"] = torch.zeros(outputs)
         return params
 
-    def buffers(self) -> Params:
-        """Fresh running statistics for :class:`RunningStatistics`: mean 0, variance 1."""
+    def buffers(self, image_shape: ImageShape | None = None) -> Params:
+        """Fresh running statistics for :class:`RunningStatistics`: mean 0, variance 1; the same for all images."""
         start = {"mean": torch.zeros, "variance": torch.ones}
         return {f"norm{i}.{name}": make(self.filters) for i in range(1, 5) for name, make in start.items()}
 
@@ -292,7 +314,7 @@ def _max_of_pairs(x: Tensor) -> Tensor:
     return torch.maximum(rows[..., 0::2], rows[..., 1::2])
 
 
-def _glorot(shape: tuple[int, ...], rng: torch.Generator) -> Tensor:
+def glorot(shape: tuple[int, ...], rng: torch.Generator) -> Tensor:
     """U(-a, a) with a = sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio 2010, §4.2.1)."""
     area = math.prod(shape[2:])
     bound = math.sqrt(6.0 / (area * (shape[0] + shape[1])))

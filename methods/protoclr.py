@@ -92,6 +92,10 @@ class ProtoCLR:
         """Tasks of images and their views, to be looked at; training needs none."""
         return ViewSampler(self.views, images, self.untouched)
 
+    def trains_on(self, spec: TaskSpec) -> TaskSpec:
+        """The tasks that a batch makes: one of all its images, or episodes of ``way`` of them; no mixed negatives."""
+        return TaskSpec(self.way if self.episodes else self.images, 1, self.copies - 1)
+
     def _classifier(self, context: Context) -> Classifier:
         if self.tune:
             return TunedPrototypes(context.seed.at("tune"))

@@ -13,7 +13,7 @@ from bench.datasets.images import UnlabelledImages
 
 @dataclass(frozen=True, slots=True)
 class RawPixels:
-    """A :class:`bench.contracts.EncoderRecipe` that trains nothing."""
+    """The pixels themselves. Trains nothing."""
 
     def obtain(self, images: UnlabelledImages, context: Context) -> PixelEncoder:
         """Only the shape of ``images`` is used."""

@@ -12,6 +12,9 @@ from bench.contracts import Encoder, ProgressCallback
 from bench.datasets.images import LabelledImages, UnlabelledImages
 from bench.training.memory import in_pieces
 
+STAGE = "embed"
+"""As which :func:`embed_all` tells how far it is."""
+
 IMAGES_AT_ONCE = {"cpu": 256, "cuda": 2048}
 
 
@@ -51,7 +54,7 @@ def embed_all(
         nonlocal reported
         parts.append(embed(encoder, images.take(index[rows]).to(device)))
         if progress is not None and time.monotonic() - reported >= 0.5:
-            progress("embed", rows.stop, len(index), {})
+            progress(STAGE, rows.stop, len(index), {})
             reported = time.monotonic()
 
     in_pieces(len(index), IMAGES_AT_ONCE.get(device.type, 256), one)

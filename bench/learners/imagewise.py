@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.backbones import Conv4, ImageShape, Params, RunningStatistics
+from bench.backbones import EmbeddingBackbone, ImageShape, Params, RunningStatistics
 from bench.basics.errors import BenchError
 from bench.basics.seeds import Seed
 from bench.contracts import Context, Learner, Monitor
@@ -32,7 +32,7 @@ AT_ONCE = {"cpu": 64, "cuda": 4096}
 class ConvEncoder:
     """A :class:`bench.contracts.Encoder`: a backbone with its running statistics, features flattened. No gradient."""
 
-    backbone: Conv4
+    backbone: EmbeddingBackbone
     params: Params
     buffers: Params
     image_shape: ImageShape
@@ -60,17 +60,19 @@ class Embedding:
     momentum: of the running statistics, running <- (1 - momentum) running + momentum batch.
     """
 
-    backbone: Conv4
+    backbone: EmbeddingBackbone
     params: Params
     buffers: Params
     image_shape: ImageShape
     momentum: float = 0.1
 
     @classmethod
-    def initial(cls, backbone: Conv4, image_shape: ImageShape, seed: Seed, device: torch.device) -> Embedding:
+    def initial(
+        cls, backbone: EmbeddingBackbone, image_shape: ImageShape, seed: Seed, device: torch.device
+    ) -> Embedding:
         """Random weights drawn on the CPU from ``seed``, so that they do not depend on the device."""
         params = {name: value.to(device) for name, value in backbone.init(seed.generator(), image_shape, None).items()}
-        buffers = {name: value.to(device) for name, value in backbone.buffers().items()}
+        buffers = {name: value.to(device) for name, value in backbone.buffers(image_shape).items()}
         return cls(backbone, params, buffers, image_shape)
 
     @property

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.backbones import Conv4, ImageShape, Normalise, Params, RunningStatistics, batch_statistics
+from bench.backbones import EmbeddingBackbone, ImageShape, Normalise, Params, RunningStatistics, batch_statistics
 from bench.basics.errors import BenchError
 from bench.contracts import Context, Tasks, TaskSampler, TaskSpec
 from bench.learners.adaptation import labels_of
@@ -32,7 +32,7 @@ class ProtoNet:
     running + momentum batch.
     """
 
-    backbone: Conv4
+    backbone: EmbeddingBackbone
     meta_lr: float = 0.001
     meta_batch: int = 4
     distance: Literal["mean", "sum"] = "mean"
@@ -89,7 +89,7 @@ class ProtoNet:
         params = initial_params(self.backbone, image_shape, None, context)
         buffers = {}
         if self.batch_stats == "inductive":
-            buffers = {name: value.to(context.device) for name, value in self.backbone.buffers().items()}
+            buffers = {name: value.to(context.device) for name, value in self.backbone.buffers(image_shape).items()}
         # Four: the last size at which the maps stay in the cache.
         at_once = chunk_size(4, image_shape, context.device)
         transductive = self.batch_stats == "transductive"
@@ -103,7 +103,7 @@ class ProtoNetLearner:
     ``tasks_at_once``: how many tasks are embedded in one pass; :meth:`predict` splits longer batches itself.
     """
 
-    backbone: Conv4
+    backbone: EmbeddingBackbone
     params: Params
     buffers: Params
     distance: Literal["mean", "sum"]
@@ -131,7 +131,7 @@ class ProtoNetLearner:
 
 
 def _as_one_batch(
-    backbone: Conv4,
+    backbone: EmbeddingBackbone,
     params: Mapping[str, Tensor],
     support: Tensor,
     query: Tensor,
@@ -145,7 +145,9 @@ def _as_one_batch(
     return _scores(features.reshape(*images.shape[:2], -1), support.shape[1], support.shape[2], distance)
 
 
-def _per_task(backbone: Conv4, params: Mapping[str, Tensor], support: Tensor, query: Tensor, distance: str) -> Tensor:
+def _per_task(
+    backbone: EmbeddingBackbone, params: Mapping[str, Tensor], support: Tensor, query: Tensor, distance: str
+) -> Tensor:
     """The support images of a task are one batch, its query images another: one network a task, side by
     side.
     """

@@ -44,13 +44,17 @@ from bench.training.checkpoint import Checkpoint
 
 @dataclass(frozen=True, slots=True)
 class TaskSource:
-    """A sampler and where it comes from. ``images`` are those that the method saw, ``spec`` what it trains on."""
+    """A sampler and where it comes from. ``images`` are those that the method saw, ``spec`` what it trains on.
+
+    asked: whether ``fit`` trains on such tasks; False for a loop of its own, which asks for none.
+    """
 
     run: PlannedRun
     sampler: TaskSampler
     images: UnlabelledImages | LabelledImages
     spec: TaskSpec
     device: torch.device
+    asked: bool = True
 
     def rng(self, *purpose: str | int) -> torch.Generator:
         """A fresh source of randomness for a purpose; the same for methods with the same training seed."""
@@ -105,15 +109,14 @@ class Subject:
         return Seed(self.run.seed).at(*purpose).generator(self.context.device)
 
     def source(self) -> TaskSource:
-        """Its task sampler; BenchError where it has none."""
+        """The task sampler that it trains on; BenchError where it has none."""
         if not isinstance(self.method, SamplingMethod):
             raise BenchError(_makes_no_tasks([self.run.name]))
         try:
-            sampler = self.method.sampler(self.images, self.context)
+            found = trained_on(self.method, self.images, self.spec, self.context)
         except Diverged as error:
             raise BenchError(str(error)) from error
-        spec = trained_on(self.method, sampler, self.images, self.spec, self.context)
-        return TaskSource(self.run, sampler, self.images, spec, self.context.device)
+        return TaskSource(self.run, found.sampler, self.images, found.spec, self.context.device, found.asked)
 
     def encoder(self) -> Encoder | None:
         """The encoder that its configuration names, where it uses one."""

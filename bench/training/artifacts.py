@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,25 @@ class Artifact:
     path: Path
     tensors: dict[str, Tensor]
     meta: dict[str, Any]
+
+
+def settings_of(component: Any) -> Any:
+    """A component as JSON values for a recipe: its class, ``VERSION`` and fields, those of components within too.
+
+    BenchError for anything but dataclasses, lists, mappings and JSON values.
+    """
+    if component is None or isinstance(component, bool | int | float | str):
+        return component
+    if isinstance(component, Mapping):
+        return {str(name): settings_of(value) for name, value in component.items()}
+    if isinstance(component, list | tuple):
+        return [settings_of(value) for value in component]
+    kind = type(component)
+    if not is_dataclass(component) or component is kind:
+        raise BenchError(f"a recipe holds dataclasses and JSON values, not {kind.__name__}; name what it depends on")
+    version = getattr(sys.modules.get(kind.__module__), "VERSION", 1)
+    settings = {field.name: settings_of(getattr(component, field.name)) for field in fields(component)}
+    return {"class": f"{kind.__module__}.{kind.__qualname__}", "version": version, **settings}
 
 
 class ArtifactStore:
@@ -77,7 +97,13 @@ class ArtifactStore:
     ) -> Artifact:
         """The artifact of ``recipe``; ``make(checkpoint)`` trains it, resuming from the checkpoint, if it is absent.
 
-        ``make`` returns tensors and JSON facts. A failed ``make`` leaves no artifact behind, only its checkpoint.
+        kind: what it is, for file names; one that begins with ``encoder`` counts as an encoder in records, any other as
+        a generator. recipe: all that can change the result, as JSON values: :func:`settings_of` the method, the
+        ``fingerprint`` of the images, the number of steps, the seed. Precision and other people's code are added here.
+
+        ``make`` returns tensors, of any shape and type, and JSON facts. A tensor ``losses`` [steps] becomes the
+        learning curve of the record, the fact ``seconds`` the time that the training took. A failed ``make`` leaves no
+        artifact behind, only its checkpoint. Tensors come back on the CPU.
         """
         artifact = self._obtain(kind, self._whole(recipe, make), make, checkpoint_seconds)
         self.used[artifact.key] = artifact

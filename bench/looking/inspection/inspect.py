@@ -113,6 +113,11 @@ def _inspect_one(
         return Result(run, path, earlier)
     subject = look(run, dataset, device, out, reporter)
     source = _with_its_shape(subject.source())
+    if not source.asked:
+        reporter.say(
+            f"{run.name} trains in a loop of its own and asks for no tasks, so tasks that are made as its batches are, "
+            f"{source.spec.way}-way {source.spec.shot}-shot, are measured"
+        )
     if source.spec != subject.spec:
         facts["spec"] = asdict(source.spec)
         reporter.say(

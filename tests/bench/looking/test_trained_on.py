@@ -8,14 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from bench.backbones import Conv4
 from bench.basics.progress import Reporter
 from bench.basics.seeds import Seed
-from bench.contracts import Budget, Context, Tasks, TaskSpec
+from bench.contracts import Budget, Context, MetaLearner, Tasks, TaskSpec
+from bench.learners.protonet import ProtoNet
 from bench.looking.inspection import inspect as module
 from bench.looking.trained_on import trained_on
 from bench.planning.plan import Request
 from bench.training.artifacts import ArtifactStore
 from bench.training.checkpoint import Checkpoint
+from bench.training.loop import train
 from methods.umtra import Umtra
 
 SPEC, OWN = TaskSpec(5, 1, 5), TaskSpec(7, 2, 3)
@@ -25,11 +28,11 @@ SPEC, OWN = TaskSpec(5, 1, 5), TaskSpec(7, 2, 3)
 class FixedShape:
     """Answers with 7-way tasks whatever it is asked for."""
 
-    image_shape = (1, 8, 8)
+    image_shape = (1, 16, 16)
 
     def sample(self, n: int, spec: TaskSpec, rng: torch.Generator) -> Tasks:
         shape = (n, OWN.way)
-        return Tasks(torch.rand(*shape, OWN.shot, 1, 8, 8), torch.rand(*shape, OWN.query, 1, 8, 8))
+        return Tasks(torch.rand(*shape, OWN.shot, 1, 16, 16), torch.rand(*shape, OWN.query, 1, 16, 16))
 
 
 @dataclass(frozen=True)
@@ -37,25 +40,58 @@ class Mine:
     """A method whose training asks for tasks of its own shape, or for none, or fails."""
 
     how: str
-    asked: list = field(default_factory=list)
+    learner: MetaLearner = field(default_factory=lambda: ProtoNet(Conv4(4)))
 
     def sampler(self, images, context):
         return FixedShape()
 
     def fit(self, images, spec, context):
+        if self.how == "another":  # its sampler() is not what it trains on
+            return self.learner.fit(Another(), spec, context)
+        if self.how == "changed":
+            return replace(self.learner, meta_batch=2).fit(Another(), OWN, context)
         sampler = self.sampler(images, context)
-        assert sampler.image_shape == (1, 8, 8)
+        assert sampler.image_shape == (1, 16, 16)
         if self.how == "fails":
             raise RuntimeError("no")
         if self.how == "alone":
+            context.progress("embed", 1, 1000, {})  # a preparation
             context.progress("mine", 1, 1000, {})
-            raise AssertionError("its training would go on")
-        sampler.sample(4, OWN if self.how == "own" else spec, torch.Generator())
+        if self.how == "loop":
+            train(impossible, {"x": torch.zeros(1)}, None, 9, context.checkpoint, context.progress, "mine")
+        if self.how in ("own", "asked"):
+            sampler.sample(4, OWN if self.how == "own" else spec, torch.Generator())
         raise AssertionError("its training would go on")
 
 
-@pytest.mark.parametrize(("how", "spec"), [("own", OWN), ("asked", SPEC), ("alone", SPEC), ("fails", SPEC)])
-def test_training_ends_at_its_first_task(how, spec, tmp_path):
+class Another(FixedShape):
+    """Not what sampler() gives."""
+
+
+class Episodic(Mine):
+    def trains_on(self, spec):
+        return OWN
+
+
+def impossible(i):
+    raise AssertionError("its training would go on")
+
+
+@pytest.mark.parametrize(
+    ("method", "sampler", "spec", "asked"),
+    [
+        (Mine("own"), FixedShape, OWN, True),
+        (Mine("asked"), FixedShape, SPEC, True),
+        (Mine("another"), Another, SPEC, True),
+        (Mine("changed"), Another, OWN, True),
+        (Mine("alone"), FixedShape, SPEC, False),
+        (Mine("loop"), FixedShape, SPEC, False),
+        (Episodic("loop"), FixedShape, OWN, True),
+        (Mine("fails"), FixedShape, SPEC, False),
+    ],
+    ids=lambda one: getattr(one, "how", None),
+)
+def test_training_ends_at_its_first_task(method, sampler, spec, asked, tmp_path):
     context = Context(
         Seed(0),
         torch.device("cpu"),
@@ -64,9 +100,10 @@ def test_training_ends_at_its_first_task(how, spec, tmp_path):
         Checkpoint(tmp_path / "own"),
         lambda *_: None,
     )
-    method = Mine(how)
-    assert trained_on(method, method.sampler(None, context), None, SPEC, context) == spec
-    assert type(method) is Mine
+    kinds = type(method), type(method.learner)
+    found = trained_on(method, None, SPEC, context)
+    assert (type(found.sampler), found.spec, found.asked) == (sampler, spec, asked)
+    assert (type(method), type(method.learner)) == kinds
     assert list(tmp_path.iterdir()) == [], "nothing is kept"
 
 
