@@ -104,6 +104,10 @@ class CelebA:
         """uint8 [3, size, size]."""
         return _read(_files(self.name, self.data_dir, "identity_CelebA.txt"), items, _photo(self))
 
+    def preprocessing(self) -> Mapping[str, str]:
+        """From the aligned images to pixels."""
+        return {"files": "img_align_celeba, the aligned and cropped JPEG files, 178 x 218", **_photo(self).in_words()}
+
 
 @dataclass(frozen=True, slots=True)
 class CelebAAttributes:
@@ -153,6 +157,10 @@ class CelebAAttributes:
     def read(self, items: Sequence[Item]) -> Iterator[NDArray[np.uint8] | BenchError]:
         """uint8 [3, size, size]."""
         return _read(_files(self.name, self.data_dir, "list_attr_celeba.txt"), items, _photo(self))
+
+    def preprocessing(self) -> Mapping[str, str]:
+        """From the aligned images to pixels."""
+        return {"files": "img_align_celeba, the aligned and cropped JPEG files, 178 x 218", **_photo(self).in_words()}
 
 
 def _check(name: str, size: int, crop: str, kind: str) -> None:

@@ -28,10 +28,12 @@ from bench.basics.cpus import usable_cpus
 from bench.basics.errors import BenchError
 from bench.datasets.archives import Place, Reader, Tree
 from bench.datasets.faults import Unfinished
-from bench.datasets.resize import Filter, resize
+from bench.datasets.resize import Filter, in_words, resize
 
 MOST_PIXELS = 64_000_000
 """A larger image is refused before it is decoded."""
+
+GREY = "grey: (19595 R + 38470 G + 7471 B + 32768) // 65536, as Pillow's convert('L')"
 
 TOGETHER = 64
 """Images that a process decodes at a time."""
@@ -69,6 +71,23 @@ class Photo:
         if self.invert:
             pixels = 255 - pixels
         return pixels.reshape(self.size, self.size, self.channels).transpose(2, 0, 1)
+
+    def in_words(self) -> dict[str, str]:
+        """The same in words, step by step."""
+        if isinstance(self.crop, str):
+            square, whole = "the largest central square", "none: the whole image, whatever its proportions"
+            crop = square if self.crop == "center" else whole
+        else:
+            top, bottom, left, right = self.crop
+            crop = f"rows from {top} to {bottom} of the height, columns from {left} to {right} of the width, rounded"
+        return {
+            "decoder": "Pillow, PNG or JPEG; turned as the EXIF orientation says; of 16 bits the upper 8",
+            "transparency": "seen against white",
+            "colour": GREY if self.channels == 1 else "RGB",
+            "crop": crop,
+            "resize": in_words(self.resize, self.size),
+            "polarity": "255 minus the value, after resizing" if self.invert else "as in the file",
+        }
 
     def _cropped(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         height, width = pixels.shape[:2]

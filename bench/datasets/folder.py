@@ -107,6 +107,10 @@ class Folder:
         tree, _ = self._open()
         return decode_all(tree, [item.file_id for item in items], self._photo())
 
+    def preprocessing(self) -> Mapping[str, str]:
+        """From a PNG or JPEG file to pixels."""
+        return self._photo().in_words()
+
     def warnings(self, items: Sequence[Item]) -> Sequence[str]:
         """Of photographs that are enlarged, and of hidden files."""
         tree, _ = self._open()

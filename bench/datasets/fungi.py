@@ -102,11 +102,18 @@ class Fungi:
 
     def read(self, items: Sequence[Item]) -> Iterator[NDArray[np.uint8] | BenchError]:
         """uint8 [3, size, size]."""
-        return decode_trees(self._files(items), Photo(self.size, resize=self.resize))
+        return decode_trees(self._files(items), self._photo())
+
+    def preprocessing(self) -> Mapping[str, str]:
+        """From the files of the competition to pixels."""
+        return {"files": "JPEG files of the FGVCx Fungi challenge 2018, as they come", **self._photo().in_words()}
 
     def warnings(self, items: Sequence[Item]) -> Sequence[str]:
         """Of photographs that are enlarged."""
-        return enlarged(self._files(items), Photo(self.size, resize=self.resize))
+        return enlarged(self._files(items), self._photo())
+
+    def _photo(self) -> Photo:
+        return Photo(self.size, resize=self.resize)
 
     def _files(self, items: Sequence[Item]) -> list[tuple[archives.Tree, str]]:
         tree: archives.Tree = archives.FolderTree(self._root() / "images")

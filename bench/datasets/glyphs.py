@@ -127,6 +127,22 @@ class Glyphs:
                 images = self._draw(drawn, self._render(fonts, int(drawn.removeprefix("U+"), 16)))
             yield images[int(item.file_id.split("/")[1].split("-")[0])][None]
 
+    def preprocessing(self) -> Mapping[str, str]:
+        """From the outlines of fonts to pixels."""
+        fine = FINE * self.size
+        return {
+            "outlines": f"twelve text faces of DejaVu (SHA-256 of their files {_faces_digest()}), a curve as "
+            f"{CURVE_PIECES} straight pieces, no font renderer",
+            "drawing": f"{fine} x {fine} pixels, each 255 times the share of its {SAMPLES} x {SAMPLES} points inside, "
+            "by the non-zero rule; 24 pixels of 28 to the em, no letter longer than 20",
+            "deformation": f"normal, standard deviations: rotation {self.rotation} degrees, log scale "
+            f"{self.log_scale}, shear {self.shear}, shift {self.shift} and smooth displacement {self.displacement} of "
+            f"28 pixels; seed {self.seed}",
+            "resize": f"to {self.size} x {self.size} pixels: the mean of 2 x 2 neighbours, then bilinear at positions "
+            f"rounded to 1/{STEPS} pixel, halves rounded up",
+            "polarity": "ink is 255, paper 0",
+        }
+
     def _distinct_letters(self) -> list[int]:
         """The first code point of every distinct, non-empty picture of a letter in all faces."""
         fonts = [_font(face) for face in FACES]

@@ -21,7 +21,7 @@ from bench.datasets.decoding import Photo, decode_trees, enlarged, told_enlarged
 from bench.datasets.folder import SPLIT_FOLDERS, SUFFIXES
 from bench.datasets.pickles import read_arrays
 from bench.datasets.raw import several
-from bench.datasets.resize import Filter, check_filter, resize
+from bench.datasets.resize import Filter, check_filter, in_words, resize
 from bench.datasets.source import SPLITS, Item
 
 CLASSES = {"train": 64, "val": 16, "test": 20}
@@ -51,6 +51,10 @@ class _Layout(Protocol):
 
     def enlarged(self, items: Sequence[Item], size: int) -> list[str]:
         """A sentence if images are smaller than that."""
+        ...
+
+    def in_words(self, size: int, kind: Filter) -> dict[str, str]:
+        """How they are made, in words."""
         ...
 
 
@@ -105,6 +109,10 @@ class MiniImagenet:
         """uint8 [3, size, size]."""
         return self._layout().read(items, self.size, self.resize)
 
+    def preprocessing(self) -> Mapping[str, str]:
+        """From files, or arrays of 84 x 84 pixels that somebody else made of them, to pixels."""
+        return self._layout().in_words(self.size, self.resize)
+
     def warnings(self, items: Sequence[Item]) -> Sequence[str]:
         """Of photographs that are enlarged."""
         return self._layout().enlarged(items, self.size)
@@ -155,6 +163,9 @@ class _Tables:
     def enlarged(self, items: Sequence[Item], size: int) -> list[str]:
         return enlarged(self._files(items), Photo(size))
 
+    def in_words(self, size: int, kind: Filter) -> dict[str, str]:
+        return {"files": "image files of ImageNet, as they come", **Photo(size, resize=kind).in_words()}
+
     def _files(self, items: Sequence[Item]) -> list[tuple[archives.Tree, str]]:
         return [(self._tree, _inside(item.file_id)) for item in items]
 
@@ -190,6 +201,9 @@ class _Folders:
     def enlarged(self, items: Sequence[Item], size: int) -> list[str]:
         return enlarged(self._files(items), Photo(size))
 
+    def in_words(self, size: int, kind: Filter) -> dict[str, str]:
+        return {"files": "image files of ImageNet, as they come", **Photo(size, resize=kind).in_words()}
+
     def _files(self, items: Sequence[Item]) -> list[tuple[archives.Tree, str]]:
         return [(self._trees[item.file_id.split("/")[0]], _inside(item.file_id)) for item in items]
 
@@ -223,6 +237,10 @@ class _Caches:
         sides = {split: min(self._load(split)[0].shape[1:3]) for split in SPLITS}
         found = [sides[item.split] for item in items]
         return told_enlarged([side for side in found if side < size], len(items), size, len(items))
+
+    def in_words(self, size: int, kind: Filter) -> dict[str, str]:
+        side = "images of the pickle files, RGB, as whoever wrote them decoded and resized ImageNet's"
+        return {"arrays": side, "resize": in_words(kind, size)}
 
     def _load(self, split: str) -> tuple[NDArray[np.uint8], Mapping[str, Sequence[int]]]:
         file = _cache_file(self._root, split)

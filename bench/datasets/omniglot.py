@@ -19,7 +19,7 @@ from bench.basics.errors import BenchError
 from bench.basics.keys import content_key
 from bench.contracts import ProgressCallback
 from bench.datasets import archives
-from bench.datasets.resize import Filter, check_filter, resize
+from bench.datasets.resize import Filter, check_filter, in_words, resize
 from bench.datasets.source import SPLITS, Item
 
 OFFICIAL = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
@@ -109,6 +109,17 @@ class Omniglot:
             listing = {part: list(tree.files.items()) for part, tree in self._trees().items()}
             return {**settings, "partial": content_key(listing)}
         return settings
+
+    def preprocessing(self) -> Mapping[str, str]:
+        """From the official PNG files to pixels."""
+        ink = "255 minus the value, before resizing: ink is 255, paper 0" if self.invert else "ink is 0, paper 255"
+        return {
+            "files": "the PNG files of the official release, 105 x 105 pixels of 1 bit",
+            "decoder": "Pillow",
+            "colour": "grey: ink 0, paper 255",
+            "polarity": ink,
+            "resize": in_words(self.resize, self.size),
+        }
 
     def scan(self) -> list[Item]:
         """Classes are folders, ``images_background/Greek/character01``. Checks the official content."""

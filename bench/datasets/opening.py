@@ -19,6 +19,7 @@ from bench.basics.npy import map_array
 from bench.contracts import ProgressCallback
 from bench.datasets.faults import no_fault_of_the_data
 from bench.datasets.images import Attributes
+from bench.datasets.preprocessing import NOT_RECORDED
 from bench.datasets.residence import MappedFrom
 from bench.datasets.sealing import facts_of, is_sealed, read_seal, seal_of, write_seal
 from bench.datasets.source import SPLITS, Dataset, Split
@@ -47,7 +48,7 @@ def open_prepared(name: str, key: str, folder: Path, progress: ProgressCallback 
         _verify(name, folder, pixels, index_bytes(columns, names), meta["content_hash"], progress)
         file = MappedFrom(folder / "images.npy", pixels.offset, meta["content_hash"])
         splits = {split: _split(name, split, pixels, columns, file, names) for split in SPLITS}
-        return Dataset(name, meta["content_hash"], splits, folder, _warnings(meta))
+        return Dataset(name, meta["content_hash"], splits, folder, _warnings(meta), made_with=_made_with(meta))
     except (
         BenchError,
         OSError,
@@ -111,6 +112,13 @@ def _warnings(meta: Mapping[str, Any]) -> tuple[str, ...]:
     if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
         raise ValueError("the warnings in meta.json are no list of sentences")
     return tuple(found)
+
+
+def _made_with(meta: Mapping[str, Any]) -> dict[str, str]:
+    found = meta.get("made_with", NOT_RECORDED)
+    if not isinstance(found, dict) or not all(isinstance(one, str) for one in found.values()):
+        raise ValueError("the versions in meta.json are no texts")
+    return found
 
 
 def _split(

@@ -3,7 +3,7 @@
     <cache>/<name>-<key12>/
         images.npy      uint8 [n, C, H, W]
         index.parquet   one row an image, in the same order: split, class, file
-        meta.json       content hash, shape, settings, counts, version, warnings
+        meta.json       content hash, shape, settings, counts, version, warnings, what it was made with
         images.seal.json   of a large dataset: that its images were verified, see :mod:`bench.datasets.sealing`
         unlabelled-train.npy, .json   of a large dataset: the same pixels in the order that methods see
     <cache>/<name>-<key12>.lock
@@ -23,6 +23,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -38,6 +39,7 @@ from bench.contracts import ProgressCallback
 from bench.datasets.faults import Unfinished, is_utf8, shown
 from bench.datasets.likeness import likenesses
 from bench.datasets.opening import index_bytes, open_prepared
+from bench.datasets.preprocessing import described, made_with
 from bench.datasets.residence import is_large
 from bench.datasets.source import SPLITS, AttributeSource, Dataset, DatasetSource, Item, WarningSource
 from bench.datasets.unfinished import Writing, write_images
@@ -105,7 +107,8 @@ def _load(source: DatasetSource, cache: Path, progress: ProgressCallback | None,
                     _prepare(source, settings, key, folder, progress)
     except OSError as error:
         raise BenchError(f"cannot write to {cache}: {error.strerror or error}; {ELSEWHERE}") from error
-    return open_prepared(source.name, key, folder, progress)
+    dataset = open_prepared(source.name, key, folder, progress)
+    return replace(dataset, preprocessing=described(source, dataset.image_shape))
 
 
 def _unreadable(name: str, error: OSError) -> BenchError:
@@ -168,6 +171,7 @@ def _prepare(
             "counts": {name: {"classes": classes[name], "images": per_split[name]} for name in SPLITS},
             "content_hash": writing.digest.hexdigest(),
             "warnings": _warnings(source, items, writing.images),
+            "made_with": made_with(),
         }
         if names is not None:
             meta["attributes"] = names

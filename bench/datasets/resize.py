@@ -23,6 +23,17 @@ def check_filter(name: str) -> None:
         raise BenchError(f"resize must be one of {', '.join(known)}, not {name!r}.{did_you_mean(str(name), known)}")
 
 
+def in_words(kind: Filter, size: int) -> str:
+    """The filter in words, for :meth:`bench.datasets.source.DescribedSource.preprocessing`."""
+    how = {
+        "bilinear": "bilinear between the two by two nearest pixels whatever the reduction, so not antialiased; pixel "
+        "i is at (i + 0.5) * (old / new) - 0.5, not beyond the edge; in float64, rows first, halves rounded up",
+        "antialias": "a triangle widened by the reduction (Pillow's BILINEAR), so antialiased",
+        "box": "the mean over the area of a pixel (Pillow's BOX)",
+    }[kind]
+    return f"to {size} x {size} pixels: {how}; an image of that size stays as it is"
+
+
 def resize(image: NDArray[np.uint8], height: int, width: int, kind: Filter) -> NDArray[np.uint8]:
     """uint8 [H, W] or [H, W, C] -> uint8 [height, width(, C)], rounded to the nearest."""
     if image.shape[:2] == (height, width):

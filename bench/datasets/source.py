@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -73,6 +73,15 @@ class WarningSource(Protocol):
 
     def warnings(self, items: Sequence[Item]) -> Sequence[str]:
         """A sentence for each; asked for once, when the dataset is prepared."""
+        ...
+
+
+@runtime_checkable
+class DescribedSource(Protocol):
+    """A source that says how its images are made."""
+
+    def preprocessing(self) -> Mapping[str, str]:
+        """Every step between a raw file and a pixel, in their order: what -> how, exact enough to be done elsewhere."""
         ...
 
 
@@ -151,6 +160,10 @@ class Dataset:
     folder: Path
     warnings: tuple[str, ...] = ()
     """Sentences, found when it was prepared: images that are there twice, classes of nearly one name, and so on."""
+    preprocessing: Mapping[str, str] = field(default_factory=dict)
+    """How its images are made, see :mod:`bench.datasets.preprocessing`; empty where nobody asked its source."""
+    made_with: Mapping[str, str] = field(default_factory=dict)
+    """The versions of what made them."""
 
     def __post_init__(self) -> None:
         if tuple(self.splits) != SPLITS:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.basics.errors import BenchError, did_you_mean
-from bench.datasets.decoding import told_enlarged
-from bench.datasets.resize import Filter, check_filter, resize
+from bench.datasets.decoding import GREY, told_enlarged
+from bench.datasets.resize import Filter, check_filter, in_words, resize
 from bench.datasets.source import SPLITS, Item
 from bench.datasets.torchmeta_folders import LAYOUTS, PreparedSplit, read_prepared
 
@@ -69,6 +69,16 @@ class TorchmetaFolder:
             images = splits[split].images(name)
             for item in group:
                 yield self._made(images[int(item.file_id.rpartition("/")[2])])
+
+    def preprocessing(self) -> Mapping[str, str]:
+        """From the folder's HDF5 files to pixels."""
+        return {
+            "files": f"HDF5 files of {self.folder} as torchmeta 1.8.0 prepares them: arrays, or PNG and JPEG files",
+            "decoder": "h5py; of files Pillow, as RGB",
+            "colour": GREY if self.channels == 1 else "RGB",
+            "resize": in_words(self.resize, self.size),
+            "polarity": "as torchmeta keeps it",
+        }
 
     def warnings(self, items: Sequence[Item]) -> Sequence[str]:
         """Of images that are enlarged, by the first of every class."""

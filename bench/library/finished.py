@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from bench.backbones import Conv4
+from bench.backbones import EmbeddingBackbone
 from bench.basics.errors import BenchError
 from bench.basics.progress import Reporter
 from bench.contracts import Encoder, Learner
@@ -95,7 +95,7 @@ class _ProtoNetEmbedding(nn.Module):
 
     def __init__(self, learner: ProtoNetLearner) -> None:
         super().__init__()
-        self.backbone: Conv4 = learner.backbone
+        self.backbone: EmbeddingBackbone = learner.backbone
         self.places = {name: name.replace(".", "_") for name in (*learner.params, *learner.buffers)}
         self.trained = tuple(learner.params)
         for name, value in {**learner.params, **learner.buffers}.items():
@@ -167,8 +167,9 @@ def run(
 ) -> Results:
     """What ``bench run`` does, with the same arguments: ``bench.run("umtra,lasium", "omniglot", shots=[1, 5])``.
 
-    Finished runs are not run again, interrupted ones go on. Progress goes to stderr unless ``quiet``. With several
-    ``workers`` a script must call it below ``if __name__ == "__main__":``, as all programs with processes must.
+    Finished runs are not run again, interrupted ones go on from their checkpoint. Progress goes to stderr unless
+    ``quiet``. With several ``workers`` a script must call it below ``if __name__ == "__main__":``, as all programs with
+    processes must.
     """
     if workers < 1:
         raise BenchError(f"workers must be at least 1, not {workers!r}")

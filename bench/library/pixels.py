@@ -19,19 +19,22 @@ from safetensors.numpy import save_file
 import bench
 from bench.basics.errors import BenchError
 from bench.basics.files import check_regular, replacing
+from bench.contracts import TaskSpec
+from bench.datasets.source import Dataset
 from bench.library.sealed import SealedTasks, behind, true_labels
 from bench.planning import components
 from bench.planning.catalogue import RESERVED
 from bench.running.evaluate import ShuffledTasks
+from bench.tasks.images import TaskImages, difference
+from bench.tasks.manifest import draw
 
 SUFFIXES = (".npz", ".safetensors")
 KEY = "bench.tasks"
 """Of the metadata of a .safetensors file; in an .npz file the array ``metadata`` holds the same JSON text."""
 MOST_BYTES = 2**33
-SEEN_AS = (
-    "uint8 here, as every image is kept; what methods and learners see is float32 in [0, 1], each number divided by "
-    "255. Queries of a task are shuffled, as in every run. The label of a query is the place of its class on the "
-    "second axis of support."
+ASKED = (
+    "Queries of a task are shuffled, as in every run. The label of a query is the place of its class on the second "
+    "axis of support."
 )
 
 
@@ -45,7 +48,8 @@ def write(tasks: SealedTasks, path: Path, labels: bool = False) -> None:
     """``support`` uint8 [T, N, K, C, H, W] and ``query`` uint8 [T, M, C, H, W], with ``label`` int64 [T, M] if asked.
 
     The metadata are JSON: dataset, content_hash, split, way, shot, query, seed, tasks, manifest (SHA-256), arrays
-    (SHA-256 of each), preprocessing (words, settings, code). The same tasks give the same bytes.
+    (SHA-256 of each), pixels (see :class:`bench.tasks.images.TaskImages`), preprocessing (steps in their order, words,
+    settings, code, versions). The same tasks, prepared by the same versions, give the same bytes.
     """
     check_name(path)
     images, manifest = behind(tasks)
@@ -60,7 +64,7 @@ def write(tasks: SealedTasks, path: Path, labels: bool = False) -> None:
     arrays: dict[str, Any] = {"support": support.numpy(), "query": query.numpy()}
     if labels:
         arrays["label"] = true_labels(tasks).cpu().numpy()
-    text = json.dumps(_facts(tasks, arrays), sort_keys=True, ensure_ascii=False)
+    text = json.dumps(_facts(tasks, arrays), ensure_ascii=False)
     with replacing(path) as temporary:
         if path.suffix == ".npz":
             with open(temporary, "wb") as file:
@@ -86,11 +90,30 @@ def verify(path: Path) -> dict[str, Any]:
     return facts
 
 
+def check_here(path: Path, facts: Mapping[str, Any], dataset: Dataset) -> None:
+    """BenchError unless the tasks of a file that :func:`verify` found whole are the ones drawn from ``dataset``."""
+    spec = TaskSpec(facts["way"], facts["shot"], facts["query"])
+    drawn = draw(dataset, facts["split"], spec, facts["tasks"], facts["seed"])
+    if drawn.sha256 == facts["manifest"]:
+        return
+    made = facts["preprocessing"]
+    there = None
+    if "pixels" in facts:
+        shape = dataset.image_shape
+        there = TaskImages(facts["pixels"], 0, shape, made["steps"], made["made_with"])
+    why = difference(there, dataset, facts["split"], drawn.indices)
+    raise BenchError(
+        f"the tasks of {path} are of {facts['dataset']} with content {facts['content_hash'][:12]}, but the images here "
+        f"are {dataset.name} with content {dataset.content_hash[:12]}{why}; export them again"
+    )
+
+
 def _facts(tasks: SealedTasks, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
     spec = tasks.spec
     source = tasks.source
     settings = {key: value for key, value in source.items() if key not in RESERVED and key != "data_dir"}
     words = inspect.getdoc(components.resolve(str(source["_target_"]))) or ""
+    images = tasks.images
     return {
         "dataset": tasks.dataset,
         "content_hash": tasks.content_hash,
@@ -102,10 +125,13 @@ def _facts(tasks: SealedTasks, arrays: Mapping[str, NDArray[Any]]) -> dict[str, 
         "tasks": len(tasks),
         "manifest": tasks.manifest,
         "arrays": {name: _digest(one) for name, one in sorted(arrays.items())},
+        "pixels": images.pixels,
         "preprocessing": {
-            "words": f"{words}\n\n{SEEN_AS}",
+            "steps": dict(images.preprocessing),
+            "words": f"{words}\n\n{ASKED}",
             "settings": settings,
             "code": f"{source['_target_']} of bench {bench.__version__}",
+            "made_with": dict(images.made_with),
         },
     }
 

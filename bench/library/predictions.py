@@ -17,10 +17,17 @@ from bench.library.sealed import SealedTasks, count_correct
 
 COLUMNS = ("task", "query", "label")
 SHOT = "shot"
+MANIFEST = "manifest"
+UNNAMED = (
+    "the answers do not say which list of tasks they are to: a column 'manifest', the SHA-256 of the list in the "
+    "metadata of the file that was answered, makes sure that it is this one"
+)
 
 
 def read(path: Path) -> pd.DataFrame:
-    """The columns task, query and label, whole numbers, and ``shot`` where the file has it (.parquet or .csv)."""
+    """The columns task, query and label, whole numbers, and ``shot`` and ``manifest`` where the file (.parquet or .csv)
+    has them.
+    """
     if path.suffix not in (".parquet", ".csv"):
         raise BenchError(f"answers are read from .parquet or .csv, not {path.name!r}")
     try:
@@ -38,15 +45,22 @@ def read(path: Path) -> pd.DataFrame:
     for name in names:
         if not pd.api.types.is_integer_dtype(frame[name]) or frame[name].isna().any():
             raise BenchError(f"column {name} of {path} must have whole numbers only")
-    return frame[names]
+    return frame[[*names, *([MANIFEST] if MANIFEST in frame else [])]]
 
 
 def score(frame: pd.DataFrame, tasks: SealedTasks, name: str) -> Score:
     """Mark answers to these tasks, as :func:`bench.score` does. ``name``: of the file, for sentences.
 
-    BenchError unless every query of every task is answered once, with a label from 0 to N - 1.
+    BenchError unless every query of every task is answered once, with a label from 0 to N - 1, and where the answers
+    say that they are to another list of tasks.
     """
     spec = tasks.spec
+    if MANIFEST in frame and (other := set(frame[MANIFEST]) - {tasks.manifest}):
+        raise BenchError(
+            f"{name} answers tasks with the SHA-256 {str(min(other, key=str))[:12]}, but these have "
+            f"{tasks.manifest[:12]} (images with content {tasks.content_hash[:12]}): the options are others, or the "
+            "images prepared here are"
+        )
     queries = spec.way * spec.query
     task, query, label = (frame[column].to_numpy(np.int64) for column in COLUMNS)
     for column, values, most in (("task", task, len(tasks)), ("query", query, queries), ("label", label, spec.way)):

@@ -178,6 +178,11 @@ def compare(a: Score, b: Score) -> Difference:
         if not isinstance(one, Score):
             raise BenchError(f"bench.compare takes two scores of bench.score(...), not {type(one).__name__}")
     if a.manifest != b.manifest:
+        if a.dataset == b.dataset and a.content_hash != b.content_hash:
+            raise BenchError(
+                f"the scores are on other images of {a.dataset}, content {a.content_hash[:12]} and "
+                f"{b.content_hash[:12]}; score both on images that were prepared alike"
+            )
         raise BenchError(
             f"the scores are of different tasks ({a.dataset}, {a.spec}, manifest {a.manifest[:12]}; {b.dataset}, "
             f"{b.spec}, manifest {b.manifest[:12]}); score both on the same ones"

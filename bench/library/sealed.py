@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from bench.basics.errors import BenchError
 from bench.contracts import TaskSpec
-from bench.datasets.images import LabelledImages
+from bench.datasets.images import LabelledImages, UnlabelledImages
 from bench.datasets.prepare import default_cache
 from bench.datasets.source import Dataset
 from bench.planning.composing import dataset_values
@@ -23,6 +24,7 @@ from bench.planning.overrides import parse_overrides
 from bench.running.environment import resolve_device
 from bench.running.evaluate import ShuffledTasks, pixels_of
 from bench.running.inputs import open_dataset
+from bench.tasks.images import TaskImages, images_of
 from bench.tasks.manifest import Manifest, draw
 
 
@@ -49,7 +51,8 @@ class SealedTasks(Sequence[Task]):
     ) -> None:
         self._manifest, self._device = manifest, device
         self.source = source or {}
-        """The configuration of the dataset: how its images are made."""
+        """The configuration of the dataset: its class and settings."""
+        self._dataset = dataset
         self._images = dataset.splits[manifest.split].labelled(device)
         self._shuffled = ShuffledTasks(pixels_of(self._images, device), manifest, device)
 
@@ -67,6 +70,11 @@ class SealedTasks(Sequence[Task]):
     def content_hash(self) -> str:
         """SHA-256 of every pixel, and of the split, class and name of every image of the dataset."""
         return self._manifest.content_hash
+
+    @cached_property
+    def images(self) -> TaskImages:
+        """Of the images that the tasks name: ``pixels`` (their SHA-256), ``preprocessing`` step by step."""
+        return images_of(self._dataset, self.split, self._manifest.indices)
 
     @property
     def card(self) -> Mapping[str, Any]:
@@ -156,6 +164,24 @@ def sealed_tasks(
     place = resolve_device(str(device))
     opened = open_dataset(values, default_cache())
     return SealedTasks(opened, draw(opened, split, spec, tasks, evaluation_seed), place, values["dataset"])
+
+
+def unlabelled(
+    dataset: str = "glyphs",
+    data_dir: str | Path | None = None,
+    device: str | torch.device = "cpu",
+    overrides: Sequence[str] = (),
+) -> UnlabelledImages:
+    """What a method is handed to learn from: the meta-train images of a dataset, shuffled, without labels.
+
+    ``.pixels`` is uint8 [n, C, H, W]; ``.take(index)`` gives float32 [*index.shape, C, H, W] in [0, 1]. Arguments and
+    errors as of :func:`sealed_tasks`.
+    """
+    if not isinstance(dataset, str):
+        raise BenchError(f"bench.unlabelled takes the name of a dataset, not {type(dataset).__name__}")
+    values = dataset_values(dataset, parse_overrides(overrides), raw_data(data_dir))
+    place = resolve_device(str(device))
+    return open_dataset(values, default_cache()).splits["train"].unlabelled(place)
 
 
 def raw_data(data_dir: str | Path | None) -> Path | None:

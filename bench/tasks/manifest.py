@@ -27,6 +27,7 @@ from bench.datasets.images import Attributes
 from bench.datasets.sealing import sweep
 from bench.datasets.source import Dataset, Split
 from bench.tasks import attributes as of_attributes
+from bench.tasks.images import TaskImages, difference, from_metadata, images_of, to_metadata
 from bench.tasks.priority import priority
 
 FORMAT_VERSION = 1
@@ -63,6 +64,8 @@ class Manifest:
     indices: NDArray[np.int64]
     class_names: NDArray[np.object_]
     file_ids: NDArray[np.object_]
+    images: TaskImages | None = None
+    """What the file that it was read from says of its images; no part of what is sealed."""
 
     def __post_init__(self) -> None:
         shape = (max(1, len(self.indices)), self.spec.way, self.spec.shot + self.spec.query)
@@ -121,8 +124,8 @@ class Manifest:
             "tasks": self.tasks,
         }
 
-    def save(self, path: Path) -> None:
-        """Write a Parquet file, whole or not at all.
+    def save(self, path: Path, dataset: Dataset | None = None) -> None:
+        """Write a Parquet file, whole or not at all. dataset: what it was drawn from, to keep what its images are.
 
         One row per image of a task, ordered by task, class_position, role (support first) and position:
 
@@ -137,14 +140,17 @@ class Manifest:
         ==============  ======  ================================================================
 
         The key ``bench.manifest`` of the file's metadata holds a JSON object: format_version, dataset,
-        content_hash, split, way, shot, query, seed, tasks, sha256.
+        content_hash, split, way, shot, query, seed, tasks, sha256. The key ``bench.images`` holds another, of the
+        images: see :class:`bench.tasks.images.TaskImages`.
         """
         columns = _grid(self.tasks, self.spec)
         columns["image_index"] = self.indices.ravel()
         columns["class_name"] = np.repeat(self.class_names.ravel(), self.indices.shape[2])
         columns["file_id"] = self.file_ids.ravel()
         facts = _canonical({**self._header(), "sha256": self.sha256})
-        table = pa.table(columns, schema=SCHEMA.with_metadata({METADATA_KEY: facts}))
+        images = self.images if dataset is None else images_of(dataset, self.split, self.indices)
+        beside = {} if images is None else to_metadata(images, self.sha256)
+        table = pa.table(columns, schema=SCHEMA.with_metadata({METADATA_KEY: facts, **beside}))
         sweep(path)
         with replacing(path) as temporary:
             pq.write_table(table, temporary, compression="zstd")
@@ -153,12 +159,14 @@ class Manifest:
         """Raise BenchError unless every index means the same image, of the same class, in ``dataset``."""
         if dataset.name != self.dataset:
             raise BenchError(f"the manifest is for dataset {self.dataset!r}, not {dataset.name!r}")
-        if dataset.content_hash != self.content_hash:
-            raise BenchError(
-                f"the manifest was drawn from {self.dataset} with content {self.content_hash[:12]}, but the "
-                f"images here have content {dataset.content_hash[:12]}; draw it again from these images"
-            )
         split = _split(dataset, self.split)
+        if dataset.content_hash != self.content_hash:
+            why = difference(self.images, dataset, self.split, self.indices)
+            raise BenchError(
+                f"the manifest was drawn from {self.dataset} with content {self.content_hash[:12]}, but the images "
+                f"here have content {dataset.content_hash[:12]}{why}; draw it again from these "
+                "images"
+            )
         self.check_classes(split.class_ids, split.class_names, split.attributes)
         wrong = np.asarray(split.image_ids, dtype=object)[self.indices] != self.file_ids
         if wrong.any():
@@ -234,7 +242,8 @@ def draw(dataset: Dataset, split: str, spec: TaskSpec, tasks: int, seed: int) ->
     if len(eligible) < spec.way:
         raise BenchError(
             f"{spec.way}-way tasks need {spec.way} classes with at least {per_class} images each, "
-            f"but {dataset.name}/{split} has {len(eligible)} of them"
+            f"but {dataset.name}/{split} has {len(eligible)} of them (its classes: {len(source.class_names)}); "
+            f"ask for less: --ways, --shots or query={spec.query}"
         )
     root = Seed(seed).at("evaluation", dataset.name, split)
     by_class, starts = class_ids.argsort(kind="stable"), counts.cumsum() - counts
@@ -339,6 +348,7 @@ def _unsealed(table: pa.Table, header: dict[str, Any]) -> Manifest:
     if (names != names[:, :, :1]).any():
         raise ValueError("a class has two names")
     manifest = Manifest(
+        images=from_metadata(table.schema.metadata, header["sha256"]),
         dataset=header["dataset"],
         content_hash=header["content_hash"],
         split=header["split"],
