@@ -3,7 +3,8 @@
 Unlabelled images go in, a few-shot learner comes out, and every learner answers the same sealed tasks.
 
 As a library, see bench/README.md: :func:`tasks` (also under the name ``sealed_tasks``), :func:`score`, :func:`compare`,
-:func:`load_run`, :func:`run`, :func:`results`. Each is imported when it is first asked for, PyTorch with it.
+:func:`unlabelled`, :func:`load_run`, :func:`run`, :func:`results`. Each is imported when it is first asked for,
+PyTorch with it.
 """
 
 from importlib import import_module
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from bench.basics.errors import BenchError
     from bench.library.finished import FinishedRun, Results, load_run, results, run
     from bench.library.scoring import Score, compare, score
-    from bench.library.sealed import SealedTasks, Task, sealed_tasks
+    from bench.library.sealed import SealedTasks, Task, sealed_tasks, unlabelled
     from bench.library.sealed import sealed_tasks as tasks
 
 __version__ = "0.2.0"
@@ -32,13 +33,14 @@ __all__ = [
     "score",
     "sealed_tasks",
     "tasks",
+    "unlabelled",
 ]
 
 _HOMES = {
     "bench.basics.errors": ("BenchError",),
     "bench.library.finished": ("FinishedRun", "Results", "load_run", "results", "run"),
     "bench.library.scoring": ("Score", "compare", "score"),
-    "bench.library.sealed": ("SealedTasks", "Task", "sealed_tasks"),
+    "bench.library.sealed": ("SealedTasks", "Task", "sealed_tasks", "unlabelled"),
 }
 
 

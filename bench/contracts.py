@@ -251,6 +251,15 @@ class SamplingMethod(Protocol):
 
 
 @runtime_checkable
+class EpisodicMethod(Protocol):
+    """Optional: a method whose own training loop learns from tasks, without asking a sampler for them."""
+
+    def trains_on(self, spec: TaskSpec) -> TaskSpec:
+        """The shape of these tasks, which its ``sampler()`` makes too; ``spec`` is that of the settings."""
+        ...
+
+
+@runtime_checkable
 class ClusteringMethod(Protocol):
     """Optional: a method that takes clusters of the unlabelled images for classes, and hands them out."""
 

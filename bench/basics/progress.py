@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -16,6 +17,10 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
+
+QUIET = 2.0
+"""Seconds that work may take without a line in a log."""
 
 
 def for_people(seconds: float) -> str:
@@ -69,15 +74,20 @@ class Reporter:
         if self.console.is_terminal and self.console.file.isatty():
             self._bar = Progress(
                 SpinnerColumn(),
-                TextColumn("{task.description}"),
-                BarColumn(),
+                TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
+                BarColumn(20),
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[metrics]}"),
-                TextColumn("{task.fields[whole]}"),
+                TextColumn("{task.fields[whole]}", markup=False, table_column=Column(no_wrap=True)),
+                TextColumn("{task.fields[metrics]}", markup=False, table_column=Column(no_wrap=True)),
                 console=self.console,
                 transient=True,
             )
+
+    @property
+    def live(self) -> bool:
+        """Whether a bar moves; else lines are printed."""
+        return self._bar is not None
 
     def __enter__(self) -> Reporter:
         if self._bar is not None:
@@ -92,6 +102,21 @@ class Reporter:
         """Print one line that stays. Where nothing can be printed, on a full disk say, the work goes on in silence."""
         with contextlib.suppress(OSError, ValueError):
             self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    @contextlib.contextmanager
+    def during(self, what: str) -> Iterator[None]:
+        """Work that cannot say how far it is: the bar names it, a log only if it takes longer than ``QUIET``."""
+        if self._bar is not None:
+            self(what, 0, 0, {})
+            yield
+            return
+        timer = threading.Timer(QUIET, self.say, (f"  {what}",))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def begin(self, name: str) -> None:
         """A new run starts."""

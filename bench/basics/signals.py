@@ -22,11 +22,17 @@ STOPPING = tuple(
 
 
 class Stopped(KeyboardInterrupt):
-    """Somebody wants this process to end. Like KeyboardInterrupt, no ``except Exception`` catches it."""
+    """Somebody wants this process to end. Like KeyboardInterrupt, no ``except Exception`` catches it.
 
-    def __init__(self, number: int = signal.SIGINT) -> None:
+    told: what became of the work, for people; part of a sentence.
+    """
+
+    def __init__(self, number: int = signal.SIGINT, told: str = "") -> None:
         super().__init__(number)
-        self.number = number
+        self.number, self.told = number, told
+
+    def __str__(self) -> str:
+        return self.told or f"stopped by {self.by}"
 
     @property
     def by(self) -> str:
@@ -36,7 +42,22 @@ class Stopped(KeyboardInterrupt):
 
 def exit_code(error: KeyboardInterrupt) -> int:
     """128 + n, as shells report a process that a signal ended."""
-    return 128 + (error.number if isinstance(error, Stopped) else signal.SIGINT)
+    return 128 + number_of(error)
+
+
+def number_of(error: BaseException) -> int:
+    """The signal behind an interrupt, whoever raised it."""
+    return error.number if isinstance(error, Stopped) else signal.SIGINT
+
+
+def telling(error: KeyboardInterrupt, told: str) -> Stopped:
+    """The interrupt, to be raised anew, with what became of the work.
+
+    ``told`` of the :class:`Interrupts` around says so too, whatever others make of the exception on its way there.
+    """
+    if Interrupts._innermost is not None:
+        Interrupts._innermost.told = told
+    return Stopped(number_of(error), told)
 
 
 class Interrupts:
@@ -51,6 +72,7 @@ class Interrupts:
 
     def __init__(self, always: tuple[int, ...] = ()) -> None:
         self.stopped: Stopped | None = None
+        self.told = ""
         self._always = always
         self._steps = 0
         self._before: dict[int, Any] = {}
@@ -129,3 +151,14 @@ def between_steps() -> Iterator[Steps]:
             owner._steps -= 1
             if not owner._steps:
                 owner._disarm()
+
+
+@contextlib.contextmanager
+def until_done() -> Iterator[None]:
+    """Hold a signal to stop back until this is done, or for ``GRACE`` seconds: for imports, and for libraries that
+    would end the process, or make an error of their own of it.
+    """
+    with between_steps() as steps:
+        yield
+        if steps.stopped is not None:
+            raise steps.stopped

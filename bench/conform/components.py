@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.backbones import Backbone, batch_statistics
+from bench.backbones import Backbone, EmbeddingBackbone, batch_statistics
 from bench.basics.errors import BenchError
 from bench.basics.seeds import Seed
 from bench.checks import encoders, learners
@@ -150,7 +150,25 @@ def _backbone(network: Any, config: RunConfig, data: Miniature, folder: Path) ->
     without = [name for name, grad in zip(leaves, found, strict=True) if grad is None]
     fault = f"{', '.join(without)} take no part in forward; leave them out of init" if without else None
     yield Finding("gradient", "every parameter takes part", fault)
+    yield _embeds(network, batch[0], seed)
     yield _untouched("it", before)
+
+
+def _embeds(network: Backbone, images: Tensor, seed: Seed) -> Finding:
+    """Of images [B, C, H, W]: what ProtoNets and methods that train an embedding ask besides."""
+    name, demands = "embedding", "with running statistics it embeds every image on its own"
+    if not isinstance(network, EmbeddingBackbone):
+        missing = [one for one in ("dim", "buffers", "embed") if not hasattr(network, one)]
+        return Finding(name, demands, told=f"it has no {', '.join(missing)}, so MAML alone can train it")
+    shape = (images.shape[1], images.shape[2], images.shape[3])
+    params, running = network.init(seed.generator(), shape, None), network.buffers(shape)
+    found, expected = network.embed(params, running, images), [len(images), network.dim(shape)]
+    if list(found.shape) != expected:
+        return Finding(name, demands, f"embed must return features {expected}, not {list(found.shape)}")
+    allowed = 1e-3 * float(found.amax() - found.amin()) + 1e-6
+    alone = torch.cat([network.embed(params, running, image[None]) for image in images])
+    fault = "embed gives an image other features among others than alone; use the running statistics"
+    return Finding(name, demands, fault if float((alone - found).abs().amax()) > allowed else None)
 
 
 def _views(views: Any, config: RunConfig, data: Miniature, folder: Path) -> Iterator[Finding]:

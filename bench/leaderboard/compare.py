@@ -153,6 +153,15 @@ def _nothing(book: ScoreTable, a: str, b: str, left: Sequence[_Side], right: Seq
                 f"{a} and {b} answered the same tasks, but none of their runs were trained equally long "
                 f"({one.trained.text}; {other.trained.text}); name budgets as METHOD@BUDGET to compare them anyway"
             )
+    pairs = [(one.data, other.data) for one, other in itertools.product(left, right)]
+    apart = [(one, other) for one, other in pairs if one[0] == other[0] and one[1] != other[1]]
+    if apart and not any(one == other for one, other in pairs):
+        (name, content), (_, other_content) = apart[0]
+        return (
+            f"{a} and {b} were scored on other images of {name}, content {content[:12]} and {other_content[:12]}, so "
+            "not on the same tasks; prepare the images alike, by the same settings from the same raw files, and run "
+            "one again"
+        )
     return (
         f"{a} and {b} have no tasks in common: give both the same dataset, shots, queries and number of tasks, and the "
         "same budget (or name budgets as METHOD@BUDGET)"

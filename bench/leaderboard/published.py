@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import csv
 import fnmatch
-import importlib.resources
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from typing import Any
 
 from bench.basics.errors import BenchError
 from bench.planning import catalogue
+from bench.planning.places import ROOT
 from bench.planning.values import setting
 
 # A match names its printed row by these columns of the results; an empty field there accepts anything.
@@ -160,7 +160,7 @@ def _published(row: Mapping[str, str], note: str = "") -> Published:
 
 @cache
 def _read(name: str) -> tuple[dict[str, str], ...]:
-    path = importlib.resources.files("configs") / "published" / name
+    path = ROOT / "configs" / "published" / name
     try:
         rows = tuple(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
     except OSError as error:

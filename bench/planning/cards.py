@@ -16,6 +16,7 @@ from typing import Any, Literal
 from bench.basics.errors import did_you_mean
 from bench.basics.side import DERIVED, SIDE, UNDECLARED
 from bench.basics.typed import typed
+from bench.planning.bibtex import entries
 
 NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 """What can be named on the command line: no comma, which parts names, no ``@``, behind which a budget stands."""
@@ -50,6 +51,8 @@ class Card:
     cite: str = ""
     licence: str = ""
     homepage: str = ""
+    bibtex: str = ""
+    """Entries of what it is to be cited by, for a component of another package."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +194,10 @@ def _check_component(
     form = {"method": MethodFile, "dataset": DatasetFile}.get(kind, ComponentFile)
     head = {key: value for key, value in values.items() if key in reserved}
     found: ComponentFile = typed(form, head)
+    try:
+        entries(found.card.bibtex)
+    except ValueError as error:
+        raise ValueError(f"card.bibtex: {error}") from error
     settings = [key for key in values if key not in reserved]
     if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", found._target_):
         raise ValueError(f"_target_ must be package.module.Class, not {found._target_!r}")

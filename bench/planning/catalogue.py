@@ -207,7 +207,8 @@ def raw(group: str, name: str) -> dict[str, Any]:
     if name not in known:
         hint = did_you_mean(name, known)
         raise BenchError(
-            f"unknown {group} {name!r}.{hint} 'bench list {group}s' shows all {len(known)}{_unusable(group, name)}"
+            f"unknown {group} {name!r}.{hint} 'bench list {group.removesuffix('s')}s' shows all "
+            f"{len(known)}{_unusable(group, name)}"
         )
     return read_yaml(known[name])
 

@@ -15,7 +15,7 @@ from bench.basics.precision import FLOAT32, check_precision
 from bench.planning import catalogue, code
 from bench.planning.catalogue import RESERVED, Variant
 from bench.planning.components import check_choices, resolve, used_groups
-from bench.planning.naming import check_dataset_name, row_name
+from bench.planning.naming import UNPREFIXED, check_dataset_name, row_name
 from bench.planning.overrides import FLAGS, UNNAMED, Override, as_float, check_finite, check_type, quoted
 from bench.planning.values import setting
 
@@ -172,20 +172,39 @@ def dataset_values(name: str, overrides: Sequence[Override], data_dir: Any = Non
 
 def check_overrides(overrides: Sequence[Override], variants: Sequence[Variant], dataset: str, budget: str) -> None:
     """Refuse, with a suggestion, an override that fits none of the methods."""
-    known: set[str] = set()
     choices = {o.key: o for o in overrides if o.is_group}
     for choice in choices.values():
         catalogue.raw(choice.key, choice.value)
-    for variant in variants:
-        values = _hydra((_base(variant, dataset, budget) | choices | _fixed(variant)).values())
-        used = used_groups(values)
-        known |= {key for key in _leaves(values) if _in_scope(key, used)} | used
+    known = _known(choices, variants, dataset, budget)
     for override in overrides:
         if override.key not in known:
             hint = _elsewhere(override.key) or did_you_mean(override.key, known)
             raise BenchError(
                 f"no setting {override.key!r} in the chosen methods.{hint} 'bench plan --settings' shows them all"
             )
+
+
+def _known(choices: dict[str, Override], variants: Sequence[Variant], dataset: str, budget: str) -> set[str]:
+    known: set[str] = set()
+    for variant in variants:
+        values = _hydra((_base(variant, dataset, budget) | choices | _fixed(variant)).values())
+        used = used_groups(values)
+        known |= {key for key in _leaves(values) if _in_scope(key, used)} | used
+    return known
+
+
+def spelled_out(
+    overrides: Sequence[Override], variants: Sequence[Variant], dataset: str, budget: str
+) -> list[Override]:
+    """``alpha=0.4``, as rows and folders are labelled, for ``method.alpha=0.4``, where it can mean one setting only."""
+    short = [o for o in overrides if "." not in o.key and not o.is_group]
+    known = _known({}, variants, dataset, budget) if short else set()
+    found = []
+    for one in overrides:
+        meant = [f"{head}.{one.key}" for head in UNPREFIXED if f"{head}.{one.key}" in known]
+        plain = one in short and one.key not in known and len(meant) == 1
+        found.append(Override(meant[0], f"{meant[0]}={one.value}") if plain else one)
+    return found
 
 
 def _elsewhere(key: str) -> str:

@@ -17,6 +17,9 @@ from bench.planning.values import setting
 MOST_BYTES = 150
 """Of the name of a folder; file systems take 255, and temporary files beside it have longer names."""
 
+UNPREFIXED = ("method", "dataset", "budget")
+"""Groups whose settings are shown in names without the group's."""
+
 MOST_LETTERS = 100
 """Of the name of a dataset, which the names of files begin with."""
 
@@ -34,7 +37,7 @@ def row_name(name: str, overrides: Sequence[Override], values: Mapping[str, Any]
         text = override.value if override.is_group else "null" if value is None else str(value)
         if isinstance(values.get(head), Mapping) and values[head].get("own") == rest:  # no folders of this machine
             text = f"{PurePath(text).name}@{values[head]['sha256'][:8]}"
-        shown.append(f"{rest if head in ('method', 'dataset', 'budget') else key}={_one_part(text)}")
+        shown.append(f"{rest if head in UNPREFIXED else key}={_one_part(text)}")
     return separator.join([name, *sorted(shown)])
 
 

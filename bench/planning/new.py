@@ -37,6 +37,7 @@ def write(kind: str, name: str, out: Path) -> tuple[Path, str]:
     words = re.split(r"[-_]", name)
     facts = {
         "kind": kind,
+        "a_kind": f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}",
         "name": name,
         "package": package,
         "title": " ".join(word.capitalize() for word in words),
@@ -50,7 +51,7 @@ def write(kind: str, name: str, out: Path) -> tuple[Path, str]:
         "pyproject.toml": _filled("pyproject.toml", facts),
         "README.md": _filled("README.md", facts),
         f"tests/test_{package}.py": _filled("test.py", facts),
-        f"{package}/__init__.py": f'"""{facts["title"]}, a {kind} for bench."""\n',
+        f"{package}/__init__.py": f'"""{facts["title"]}, {facts["a_kind"]} for bench."""\n',
         f"{package}/{kind}.py": _filled(f"{kind}.py", facts),
         f"{package}/configs/{kind}/{name}.yaml": _filled(f"{kind}.yaml", facts),
     }

@@ -38,7 +38,7 @@ class Request:
     """Begin every run anew; the records that are there are kept beside the new ones."""
     device: str = "auto"
     time_limit: float | None = None
-    """Seconds a run may train; it ends with status ``timeout`` and goes on from there when run again."""
+    """Seconds a run may train; it ends with status ``timeout``, and goes on from its checkpoint when run again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +73,8 @@ class PlannedRun:
         return record
 
     def status(self, manifests: Sequence[str]) -> str:
-        """``cached``, ``evaluate`` (trained, some task lists missing), ``resume``, ``new``, or ``anew`` in spite of
-        what is there.
+        """``cached``, ``evaluate`` (trained, some task lists missing), ``resume``, ``new``, ``starts anew`` (stopped,
+        and it kept no checkpoint), or ``anew`` in spite of what is there.
         """
         if self.anew and self.folder.exists():
             return "anew"
@@ -84,7 +84,10 @@ class PlannedRun:
             return "damaged"
         if record is not None and record.done:
             return "cached" if set(manifests) <= {one.manifest for one in record.evaluations} else "evaluate"
-        return "resume" if (self.folder / "weights.safetensors").exists() else "new"
+        if (self.folder / "weights.safetensors").exists():
+            return "resume"
+        stopped = record is not None and record.notes.get("resuming") == "starts anew"
+        return "starts anew" if stopped else "new"
 
 
 def run_configs(request: Request) -> list[RunConfig]:
@@ -112,6 +115,7 @@ def run_configs(request: Request) -> list[RunConfig]:
     if request.references and experiment.get("references", True):
         chosen = {variant.name for variant, _ in rows}
         rows += [(variant, shared) for variant in catalogue.references() if variant.name not in chosen]
+    user = composing.spelled_out(user, [variant for variant, _ in rows], dataset, budget)
     chosen_values = overrides.sweep(user)
     for values in chosen_values:
         composing.check_overrides(values, [variant for variant, _ in rows], dataset, budget)

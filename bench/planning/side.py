@@ -41,7 +41,7 @@ def of_run(
 
 def of_variant(one: catalogue.Variant) -> tuple[str, ...]:
     """Of a method by its exact name, at the settings that its files and its name give it, on no particular dataset."""
-    values = _by_default(one)
+    values = by_default(one)
     outside = one.outside_data or any(node.get("outside_data", False) is not False for node in values.values())
     return _with_facts(_declared(values, values), one.group, outside, None, {})
 
@@ -85,8 +85,13 @@ def _said_today(group: str, identity: str) -> tuple[str, ...] | None:
     return None
 
 
-def _by_default(one: catalogue.Variant) -> dict[str, Any]:
+def by_default(one: catalogue.Variant) -> dict[str, Any]:
     """The components of a method as their files have them, with what its name fixes."""
+    return with_options(one)[0]
+
+
+def with_options(one: catalogue.Variant) -> tuple[dict[str, Any], dict[str, str]]:
+    """The same, and group -> option of each."""
     root = catalogue.read_yaml(catalogue.config_folders()[0] / "config.yaml")
     options = {group: str(name) for line in root["defaults"] if isinstance(line, dict) for group, name in line.items()}
     fixed = dict(text.split("=", 1) for text in one.overrides)
@@ -103,7 +108,7 @@ def _by_default(one: catalogue.Variant) -> dict[str, Any]:
         head, _, name = key.partition(".")
         if name and head in values:
             values[head] = {**values[head], name: _read(text)}
-    return values
+    return values, {group: options[group] for group in values if group != "train"}
 
 
 def _declared(groups: Iterable[str], values: Mapping[str, Any]) -> set[str]:

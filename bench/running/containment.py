@@ -38,7 +38,7 @@ def contained() -> Iterator[None]:
     python, numpy, state = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     threads, dtype, grad = torch.get_num_threads(), torch.get_default_dtype(), torch.is_grad_enabled()
     device = torch.get_default_device()
-    deterministic = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    deterministic = _deterministic()
     benchmark, precision = torch.backends.cudnn.benchmark, flags()
     try:
         with warnings.catch_warnings():
@@ -57,6 +57,11 @@ def contained() -> Iterator[None]:
         torch.set_grad_enabled(grad)
         if torch.get_default_device() != device:
             torch.set_default_device(device)
-        torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])
+        if _deterministic() != deterministic:  # to set it imports a compiler, which takes seconds
+            torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])
         torch.backends.cudnn.benchmark = benchmark
         put_flags(precision)
+
+
+def _deterministic() -> tuple[bool, bool]:
+    return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()

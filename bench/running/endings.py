@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 
 from bench.basics.errors import BenchError, Diverged
 from bench.basics.signals import Stopped
 from bench.records.record import Status
+from bench.training.artifacts import ArtifactStore
 
-UNFINISHED = "still running, or ended by force; run again to go on"
+UNFINISHED = "still running, or ended by force; run again, from its last checkpoint if it kept one"
 """Of the record that is there from the beginning: what kill -9 or a power cut leaves."""
 
 
@@ -24,24 +27,50 @@ class TimeLimit(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """``unexpected``: an error that nobody foresaw, whose traceback belongs into the log."""
+    """``unexpected``: an error that nobody foresaw, whose traceback belongs into the log. notes: for the record."""
 
     status: Status
     reason: str
     unexpected: bool = False
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
-def ending(error: BaseException, limit: float | None, goes_on: bool, device: torch.device | str) -> Ending:
+GOES_ON, FROM_ARTIFACTS, STARTS_ANEW = "goes on", "goes on from the artifact store", "starts anew"
+"""What a run that was stopped does when it is run again: ``notes.resuming`` of its record."""
+
+_AGAIN = {
+    GOES_ON: "run again to go on",
+    FROM_ARTIFACTS: "run again to go on from what is in the artifact store; there is no checkpoint besides",
+    STARTS_ANEW: "there is no checkpoint of it, so it starts anew when run again",
+}
+
+
+NOTHING_LOST = 5.0
+"""Seconds of training that nobody misses."""
+
+
+def resuming(folder: Path, store: ArtifactStore, seconds: float) -> str:
+    """What the run in ``folder`` would do if it were run again now. seconds: of its training outside the store."""
+    if any(folder.glob("weights*.safetensors")):
+        return GOES_ON
+    if store.making is not None:
+        return GOES_ON if store.making.exists() else STARTS_ANEW
+    if seconds < NOTHING_LOST:
+        return GOES_ON
+    return FROM_ARTIFACTS if store.used else STARTS_ANEW
+
+
+def ending(error: BaseException, limit: float | None, again: str, device: torch.device | str) -> Ending:
     """What became of a run that raised ``error``.
 
-    limit: seconds it was given. goes_on: whether it left a checkpoint, so that running it again goes on from there.
+    limit: seconds it was given. again: as of :func:`resuming`.
     """
-    again = "run again to go on" if goes_on else "it keeps no checkpoint, so running it again begins anew"
+    notes = {"resuming": again}
     if isinstance(error, KeyboardInterrupt):
         by = error.by if isinstance(error, Stopped) else "the user"
-        return Ending("interrupted", f"stopped by {by}; run again to go on")
+        return Ending("interrupted", f"stopped by {by}; {_AGAIN[again]}", notes=notes)
     if isinstance(error, TimeLimit):
-        return Ending("timeout", f"stopped after {limit:g} s; {again}")
+        return Ending("timeout", f"stopped after {limit:g} s; {_AGAIN[again]}", notes=notes)
     if isinstance(error, Diverged):
         return Ending("diverged", str(error))
     if isinstance(error, BenchError):

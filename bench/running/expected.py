@@ -23,16 +23,25 @@ class Expected:
 
     def minutes(self) -> list[str]:
         """Of each run, what it shares counted where it is trained: ``12``, ``0.4``, ``0``, or ``unknown``."""
+        return ["unknown" if one is None else _minutes(one) for one in self.seconds()]
+
+    def seconds(self) -> list[float | None]:
+        """The same as numbers; None where nothing is known."""
         works, _ = schedule([self.durations[index] for index in self.order], self.workers)
-        seconds = dict(zip(self.order, works))
-        return [_minutes(seconds[index]) if one.known else "unknown" for index, one in enumerate(self.durations)]
+        found = dict(zip(self.order, works))
+        return [found[index] if one.known else None for index, one in enumerate(self.durations)]
+
+    def total(self) -> float:
+        """Seconds of all of them, side by side; those that nothing is known of count as nothing."""
+        _, seconds = schedule([one for index in self.order if (one := self.durations[index]).known], self.workers)
+        return seconds
 
     def in_all(self, out: Path) -> Iterator[str]:
         """How long all of them take, from what that was concluded, and of which runs nothing is known."""
         known = [one for one in self.durations if one.known and one != Duration()]
         unknown = [run.name for run, one in zip(self.runs, self.durations) if not one.known]
         if known:
-            _, seconds = schedule([one for index in self.order if (one := self.durations[index]).known], self.workers)
+            seconds = self.total()
             many = f"{self.workers} workers" if self.workers > 1 else "one worker"
             said = f"about {for_people(seconds)} in all with {many}"
             yield f"{said}{', without those that nothing is known of' if unknown else ''} ({self._sources(known, out)})"

@@ -12,50 +12,26 @@ from rich.text import Text
 from bench.basics.errors import BenchError
 from bench.basics.keys import content_key
 from bench.basics.precision import FLOAT32
-from bench.basics.progress import Reporter
 from bench.contracts import TaskSpec
-from bench.datasets.prepare import default_cache
 from bench.datasets.source import Dataset
 from bench.planning import code, components
-from bench.planning.plan import PlannedRun, Request, planned_runs
-from bench.planning.values import ways_of
-from bench.running.estimate import duration, history_of
-from bench.running.expected import Expected
-from bench.running.inputs import draw_manifests, open_dataset
-from bench.running.measuring import Measuring
-from bench.running.session import checked, order, threads_of
-from bench.running.ways import answered, unanswered
+from bench.planning.plan import PlannedRun, Request
+from bench.running.outlook import look_ahead
+from bench.running.ways import unanswered
 from bench.tasks.manifest import draw
 
 
 def explain(request: Request, settings: bool = False, workers: int = 1, measure: bool = False) -> Iterator[str | Table]:
-    """Parts to print. Prepares the dataset if need be and writes nothing to the output folder.
-
-    workers: runs at a time, for how long all will take. measure: where no record tells that, run a few steps; nothing
-    is trained otherwise.
-    """
-    configs = checked(request)
-    first = configs[0].values
-    with Reporter() as reporter:
-        dataset = open_dataset(first, default_cache(), reporter)
-    manifests = draw_manifests(dataset, first, first["shots"], answered(configs))
-    runs = planned_runs(configs, dataset.content_hash, request.seeds, request.out, request.rerun)
-    states = {
-        run.folder: run.status([one.sha256 for one in manifests if one.spec.way in ways_of(run.values)]) for run in runs
-    }
-    specs = {one.sha256: one.spec for one in manifests}
-    history = history_of(request.out, dataset.content_hash, request.device, threads_of(workers))
-    if measure:
-        with Reporter() as reporter:
-            measuring = Measuring(dataset, default_cache(), request.device, threads_of(workers), history, reporter)
-            yield from measuring.measure(runs, specs)
-    expected = Expected(runs, [duration(run, specs, history) for run in runs], order(runs, workers), workers)
+    """Parts to print; workers and measure are those of :func:`bench.running.outlook.look_ahead`."""
+    outlook = look_ahead(request, workers, measure)
+    configs, dataset, runs, expected = outlook.configs, outlook.dataset, outlook.runs, outlook.expected
+    yield from outlook.measured
     table = Table(box=None, pad_edge=False)
     for column in ("run", "seed", "budget", "labels", "state", "minutes", "folder"):
         table.add_column(column, overflow="fold", no_wrap=column == "minutes")
     for run, minutes in zip(runs, expected.minutes()):
         labels = "meta-train" if run.variant.supervised else "none"
-        cells = (run.name, str(run.seed), run.budget, labels, states[run.folder], minutes, str(run.folder))
+        cells = (run.name, str(run.seed), run.budget, labels, outlook.states[run.folder], minutes, str(run.folder))
         table.add_row(*map(Text, cells))  # names may look like markup
     yield table
     yield from unanswered(configs)
@@ -71,12 +47,12 @@ def explain(request: Request, settings: bool = False, workers: int = 1, measure:
             shared[f"{group} {name} ({key})", run.seed].append(run.name)
     for (name, seed), users in shared.items():
         yield f"{name}, seed {seed}: trained once for {', '.join(dict.fromkeys(users))}"
-    for manifest in manifests:
+    for manifest in outlook.manifests:
         where = f"{dataset.name}/{manifest.split}"
         yield f"tasks: {manifest.tasks} of {manifest.spec}, {where}, SHA-256 {manifest.sha256[:16]}"
-    todo = sum(state != "cached" for state in states.values())
-    yield f"{todo} of {len(runs)} runs to do"
+    yield f"{outlook.to_do} of {len(runs)} runs to do"
     yield from expected.in_all(request.out)
+    yield from outlook.advice
     if settings:
         for one in configs:
             yield f"\n# {one.method_name}\n" + yaml.safe_dump(dict(one.values), sort_keys=False)

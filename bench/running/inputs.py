@@ -37,7 +37,7 @@ def seal_manifests(
             if manifests.load(path).sha256 != drawn.sha256:
                 raise BenchError(f"{path} is not the task list its name says; delete it and run again")
         else:
-            drawn.save(path)
+            drawn.save(path, dataset)
         found[path] = drawn
     return found
 

@@ -37,7 +37,7 @@ from bench.records.scores import read_scores, scores_digest
 from bench.records.seal import plain
 from bench.running.cost import cost_of_run, noted
 from bench.running.crowding import making_way
-from bench.running.endings import UNFINISHED, TimeLimit, ending
+from bench.running.endings import UNFINISHED, TimeLimit, ending, resuming
 from bench.running.environment import environment, peak_memory_mib, reset_peak_memory, resolve_device
 from bench.running.evaluate import accuracy_and_interval, evaluate, validation_monitor
 from bench.running.fitting import Fitted, check_answers, fit
@@ -94,7 +94,7 @@ class _Execution:
 
     def __init__(self, job: Job, progress: ProgressCallback) -> None:
         self.job, self.run = job, job.run
-        self.began = time.monotonic()
+        self.began, self.fit_began = time.monotonic(), float("inf")
         self.show = progress
         self.logged: dict[str, int] = {}
         self.pace = Pace()
@@ -140,8 +140,11 @@ class _Execution:
                 self._train_and_answer(wanted)
         except BaseException as error:  # also sys.exit() in somebody's code: it must not end the other runs
             # Whatever a library made of a signal to stop, it was one.
-            end = ending(self.interrupts.stopped or error, self.job.time_limit, self._goes_on(), self.device)
+            own = self.timings.get("fit", time.monotonic() - self.fit_began - self.store.seconds)
+            again = resuming(self.run.folder, self.store, own)
+            end = ending(self.interrupts.stopped or error, self.job.time_limit, again, self.device)
             status, reason = end.status, end.reason
+            self.notes |= end.notes
             if end.unexpected:
                 self.log(traceback.format_exc())
         self.timings["total"] = self.timings.get("total", 0.0) + time.monotonic() - self.began
@@ -153,11 +156,6 @@ class _Execution:
         if status == "interrupted" or self.interrupts.asked:
             raise self.interrupts.stopped or Stopped()
         return record
-
-    def _goes_on(self) -> bool:
-        """Whether there is a checkpoint of what was being trained."""
-        making = self.store.making
-        return any(self.run.folder.glob("weights*.safetensors")) or (making is not None and making.exists())
 
     def _train_and_answer(self, paths: Sequence[Path]) -> None:
         values = self.run.values
@@ -185,7 +183,7 @@ class _Execution:
         images = training_images(self.run, dataset, self.device)
         # While a method trains, the labels of what it trains on are not in its process, unless it is supervised.
         del dataset
-        began = time.monotonic()
+        self.fit_began = began = time.monotonic()
         fitted = fit(method, images, values, context)
         self.transductive = fitted.learner.transductive
         self._note_training(context, max(0.0, time.monotonic() - began - self.store.seconds), fitted.cost)
@@ -197,13 +195,16 @@ class _Execution:
             self._answer(fitted, dataset, path)
 
     def _note_images(self, dataset: Dataset) -> None:
-        """What a reader of the numbers must know of the images: warnings, and what no task is made of."""
+        """What a reader of the numbers must know of the images: how many, warnings, and what no task is made of."""
+        self.notes["splits"] = {name: [len(one.class_names), len(one)] for name, one in dataset.splits.items()}
+        self.notes |= {"preprocessing": dict(dataset.preprocessing)} if dataset.preprocessing else {}
         shapes = [("train", TaskSpec(**self.run.values["train"]))] if self.run.variant.supervised else []
         sealed = [manifests.load(path) for path in self.job.manifests]
         self.specs = [one.spec for one in sealed]
         left = [said for split, spec in shapes for said in left_out(dataset, split, spec)]
         left += [said for one in sealed for said in left_out(dataset, one.split, one.spec)]
         left += uneven_shots(dataset, self.run.values["split"], [one.spec for one in sealed])
+        self.notes["images"] = {"preprocessing": dict(dataset.preprocessing), "made_with": dict(dataset.made_with)}
         for name, said in (("warnings", dataset.warnings), ("left_out", left)):
             if said:
                 self.notes[name] = list(dict.fromkeys(said))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from collections.abc import Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,12 @@ import torch
 from bench.basics.cpus import limited_by_quota, usable_cpus
 from bench.basics.errors import BenchError
 from bench.basics.keys import content_key
-from bench.basics.progress import Reporter, of_all_runs
-from bench.basics.signals import Stopped
+from bench.basics.progress import Reporter
+from bench.basics.signals import number_of, telling, until_done
 from bench.contracts import Budget
 from bench.planning import components
 from bench.planning.composing import RunConfig
+from bench.planning.opening import understood
 from bench.planning.plan import PlannedRun, Request, planned_runs, run_configs
 from bench.planning.values import ways_of
 from bench.records.aside import set_aside
@@ -30,11 +30,13 @@ from bench.running.executors import executor
 from bench.running.executors.processes import ProcessPerTaskExecutor, WorkerDied, WorkerHung
 from bench.running.inputs import open_dataset, seal_manifests
 from bench.running.job import Job, append_log
+from bench.running.left_behind import left_behind
 from bench.running.placement import Gpu, placement
 from bench.running.precision import check_precision_of
 from bench.running.run import execute_run, record_forced_end
+from bench.running.watching import finished
 from bench.running.ways import answered, asked_what_it_can, noted, unanswered
-from bench.running.whole import Whole, follow
+from bench.running.whole import follow
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +62,33 @@ class Session:
 
 
 def prepare(request: Request, cache: Path, reporter: Reporter, workers: int = 1) -> Session:
-    """Check everything that can be checked before training: names, values, classes, device, data, output folder."""
-    configs = checked(request)
+    """Check everything that can be checked before training: names, values, classes, device, data, output folder.
+
+    Stopped, from any interrupt.
+    """
+    try:
+        return _prepare(request, cache, reporter, workers)
+    except KeyboardInterrupt as error:
+        raise telling(error, "no run has begun, what was prepared is kept") from error
+
+
+def _prepare(request: Request, cache: Path, reporter: Reporter, workers: int) -> Session:
+    with reporter.during("reading the configurations"), until_done():
+        configs = checked(request)
     first = configs[0]
-    dataset = open_dataset(first.values, cache, reporter)
+    threads = threads_of(workers)
+    device = resolve_device(request.device)
+    reporter.say(understood(configs, request.seeds, str(device), threads or torch.get_num_threads()))
+    with reporter.during(f"opening dataset {first.dataset_name}"):
+        dataset = open_dataset(first.values, cache, reporter)
     for warning in dataset.warnings:
         reporter.say(f"warning: {warning}")
-    sealed = seal_manifests(dataset, first.values, first.values["shots"], request.out, answered(configs))
+    with reporter.during("drawing the evaluation tasks"):
+        sealed = seal_manifests(dataset, first.values, first.values["shots"], request.out, answered(configs))
     manifests = {path: manifest.sha256 for path, manifest in sealed.items()}
     runs = planned_runs(configs, dataset.content_hash, request.seeds, request.out, request.rerun)
     for told in unanswered(configs):
         reporter.say(told)
-    threads = threads_of(workers)
     jobs = tuple(
         Job(
             run,
@@ -118,17 +135,40 @@ def _checked(request: Request) -> list[RunConfig]:
 
 
 def execute(session: Session, reporter: Reporter, workers: int = 1, per_gpu: int | None = None) -> list[Outcome]:
-    """Execute the runs; the outcomes come in the order of ``session.runs``. KeyboardInterrupt passes through.
+    """Execute the runs; the outcomes come in the order of ``session.runs``. Stopped, from any interrupt, tells what
+    became of them.
 
     Runs with code from outside the project always have a process of their own: what they change there changes no other.
     per_gpu: of several workers, how many at a time on one GPU; None is as many as its memory has room for.
     """
     outcomes: dict[int, Outcome] = {}
+    begun: set[int] = set()
+    try:
+        _execute(session, reporter, workers, per_gpu, outcomes, begun)
+    except KeyboardInterrupt as error:
+        how = {index: one.status for index, one in outcomes.items()}
+        raise telling(error, left_behind(session.runs, how, begun)) from error
+    return [outcomes[index] for index in sorted(outcomes)]
+
+
+def _execute(
+    session: Session,
+    reporter: Reporter,
+    workers: int,
+    per_gpu: int | None,
+    outcomes: dict[int, Outcome],
+    begun: set[int],
+) -> None:
+    """The numbers of the runs whose turn came are put into ``begun``, how each ended into ``outcomes``."""
     pending: dict[Future[RunRecord], int] = {}
+    labels = _labels(session.runs)
     limit = session.jobs[0].time_limit if session.jobs else None
 
     turns = order(session.runs, workers)
-    whole = follow(session.jobs, session.dataset_hash, turns, workers)
+    with reporter.during("reading the records that are there"):
+        whole = follow(session.jobs, session.dataset_hash, turns, workers)
+    if left := whole.left():
+        reporter.say(f"all runs: {left}")
     places = placement(session.jobs[0].device, per_gpu) if workers > 1 and session.jobs else None
     if places is not None:
         reporter.say(f"{workers} workers, {places.describe()}")
@@ -137,7 +177,7 @@ def execute(session: Session, reporter: Reporter, workers: int = 1, per_gpu: int
         run = session.runs[index]
         outcomes[index] = _outcome(run, future)
         whole.ended(index, outcomes[index].record)
-        reporter.say(f"{_label(session, index)}: {describe(outcomes[index])}")
+        reporter.say(f"{labels[index]}: {describe(outcomes[index])}")
 
     with (
         executor(workers, limit=limit, placement=places, again=_alone_then) as pool,
@@ -145,43 +185,40 @@ def execute(session: Session, reporter: Reporter, workers: int = 1, per_gpu: int
     ):
         try:
             for index in turns:
+                begun.add(index)
                 job = session.jobs[index]
                 if job.run.anew:
                     try:
                         job = _begun_anew(job)
                     except BenchError as error:
                         outcomes[index] = Outcome(job.run, "failed", str(error), None)
-                        reporter.say(f"{_label(session, index)}: {error}")
+                        reporter.say(f"{labels[index]}: {error}")
                         continue
                 state = job.run.status([session.manifests[path] for path in job.manifests])
                 if state == "cached":
                     outcomes[index] = Outcome(job.run, "done", None, job.run.record(), cached=True)
-                    reporter.say(f"{_label(session, index)}: there already")
+                    reporter.say(f"{labels[index]}: there already")
                 elif state == "damaged":
                     outcomes[index] = _damaged(job.run)
-                    reporter.say(f"{_label(session, index)}: {outcomes[index].reason}")
+                    reporter.say(f"{labels[index]}: {outcomes[index].reason}")
                 elif workers > 1:
                     if places is not None and job.device.startswith("cuda:"):
                         job = replace(job, device="cuda")  # the only one that its process sees
                     pending[pool.submit(execute_run, job, _silent)] = index
                 else:
-                    reporter.begin(job.run.name)
+                    reporter.begin(labels[index])
                     reporter.whole = whole.of_run(index)
                     if has_outside_code(job.run.values):
                         future = alone.submit(execute_run, job, _silent)
-                        for _ in _finished({future: index}, session.runs, reporter, whole):
+                        for _ in finished({future: index}, session.runs, labels, reporter, whole):
                             ended(future, index)
                     else:
                         ended(pool.submit(execute_run, job, reporter), index)
-            for future in _finished(pending, session.runs, reporter, whole):
+            for future in finished(pending, session.runs, labels, reporter, whole):
                 ended(future, pending[future])
         except KeyboardInterrupt as error:
-            for one in (pool, alone):
-                if isinstance(one, ProcessPerTaskExecutor):
-                    one.stop(error.number if isinstance(error, Stopped) else signal.SIGINT)
-                one.shutdown(wait=True, cancel_futures=True)
+            _stop([pool, alone], number_of(error), reporter)
             raise
-    return [outcomes[index] for index in sorted(outcomes)]
 
 
 def _begun_anew(job: Job) -> Job:
@@ -191,28 +228,25 @@ def _begun_anew(job: Job) -> Job:
     return replace(job, run=replace(job.run, anew=False), notes=notes)
 
 
-def _label(session: Session, index: int) -> str:
-    run = session.runs[index]
-    return f"[{index + 1}/{len(session.jobs)}] {run.name} seed {run.seed}"
+def _labels(runs: Sequence[PlannedRun]) -> list[str]:
+    return [f"run {number} of {len(runs)}, {run.name} seed {run.seed}" for number, run in enumerate(runs, start=1)]
 
 
-def _finished(
-    pending: Mapping[Future[RunRecord], int], runs: Sequence[PlannedRun], reporter: Reporter, whole: Whole
-) -> Iterator[Future[RunRecord]]:
-    """Futures as they finish; meanwhile, now and then, the last log line of each that is running."""
-    waiting = set(pending)
-    while waiting:
-        done, waiting = wait(waiting, timeout=reporter.seconds, return_when=FIRST_COMPLETED)
-        yield from done
-        if not done:
-            for future in sorted(waiting, key=lambda one: pending[one]):
-                log = runs[pending[future]].folder / "log.txt"
-                if future.running() and log.exists():
-                    line = (log.read_text(encoding="utf-8").splitlines() or [""])[-1]
-                    reporter.say(f"  {runs[pending[future]].name}: {line.partition(' ')[2]}")
-                    whole.read(pending[future], line)
-            if left := of_all_runs(whole.left()):
-                reporter.say(f"  {left}")
+def _stop(executors: Sequence[Executor], number: int, reporter: Reporter) -> None:
+    """Ask the processes of runs to end, and wait for it; after another interrupt no longer."""
+    asked = [one for one in executors if isinstance(one, ProcessPerTaskExecutor)]
+    for one in asked:
+        one.stop(number)
+    reporter.begin("")
+    with reporter.during("stopping; Ctrl-C again does not wait until runs have saved what they have"):
+        try:
+            for one in asked:
+                one.shutdown(wait=True, cancel_futures=True)
+        except KeyboardInterrupt:
+            for one in asked:
+                one.end()
+            for one in asked:
+                one.shutdown(wait=True, cancel_futures=True)
 
 
 def order(runs: Sequence[PlannedRun], workers: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import time
@@ -14,6 +15,7 @@ from commands import TINY, TINY_VAE, Bench, scores
 
 from bench.records.scores import scores_digest
 from bench.records.seal import sealed
+from bench.running.endings import UNFINISHED
 
 FLOORS = {"chance", "pixels", "scratch", "supervised-maml", "supervised-protonet"}
 
@@ -172,13 +174,18 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_scores(bench, whole, how, 
     pattern = "artifacts/*.partial.safetensors" if where == "generator" else "*/*/*/weights.safetensors"
     _wait_for(lambda: list(bench.out.glob(pattern)), process)
     process.send_signal(how)
-    process.communicate(timeout=60)
+    _, err = process.communicate(timeout=60)
+    if how == signal.SIGINT:
+        said, *command = err.splitlines()[-1].partition("python -m bench run --methods ")
+        assert said.startswith("interrupted: 0 of 1 runs done, stopped: lasium-n-vae-maml,")
+        assert said.endswith(" seed 0 (goes on); to go on: ")
+        assert shlex.split(command[1]) == [*STOPPABLE[2:]]
     assert process.returncode == (130 if how == signal.SIGINT else -signal.SIGKILL)
     finished = list(bench.out.glob("*/*/*/tasks.parquet"))
     assert not finished, "it was stopped too late for this test to mean anything"
     (record,) = bench.out.glob("*/*/*/run.json")
-    why = "stopped by the user" if how == signal.SIGINT else "still running, or ended by force"
-    assert _end(record) == ("interrupted", f"{why}; run again to go on"), "reports must know of it"
+    told = "stopped by the user; run again to go on" if how == signal.SIGINT else UNFINISHED
+    assert _end(record) == ("interrupted", told), "reports must know of it"
     bench(*STOPPABLE)
     log = next(bench.out.glob("*/*/*/log.txt")).read_text()
     begun = log.split(" start ")[-1].splitlines()[1]
@@ -197,6 +204,11 @@ def test_ctrl_c_stops_runs_side_by_side(bench):
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, out + err
     assert "Traceback" not in out + err
+    names = [path.parent.parent.name for path in sorted(bench.out.glob("*/*/*/run.json"))]
+    both = f"stopped: {names[0]} seed 0 and {names[1]} seed 0 (goes on)"
+    assert err.count("interrupted") == 1
+    assert err.splitlines()[-1].startswith(f"interrupted: 0 of 2 runs done, {both}; to go on: python -m bench run ")
+    assert f"run 1 of 2, {names[0]} seed 0: begun" in err
     ends = [_end(path) for path in bench.out.glob("*/*/*/run.json")]
     assert ends == [("interrupted", "stopped by the user; run again to go on")] * 2
 

@@ -67,7 +67,8 @@ def test_both_formats_hold_the_same_and_say_how_it_was_made(bench, exported):
     facts = json.loads(str(exported["metadata"]))
     assert facts["manifest"] in bench("tasks", "verify", "list.parquet").stdout
     assert facts["preprocessing"]["settings"]["size"] == 28
-    assert "divided by 255" in facts["preprocessing"]["words"]
+    assert "divided by 255" in facts["preprocessing"]["steps"]["kept"]
+    assert facts["pixels"] in bench("tasks", "verify", "list.parquet").stdout
     first = (bench.folder / "tasks.safetensors").read_bytes()
     bench("tasks", "export", "--pixels", "tasks.safetensors", *SHAPE)
     assert (bench.folder / "tasks.safetensors").read_bytes() == first

@@ -63,3 +63,38 @@ def test_it_works_in_a_clean_environment_outside_the_checkout(wheel, tmp_path):
     assert where.startswith(str(tmp_path))
     assert "lasium-ro-vae-maml" in output(programs / "bench", "list")
     assert "glyphs" in output(programs / "python", "-m", "bench", "list", "datasets")
+    # Folders of the user's that are called as ours do no harm, to commands and to the library.
+    for name in ("configs", "methods", "baselines"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise RuntimeError('another package')")
+    (tmp_path / "configs" / "config.yaml").write_text("broken: [")
+    assert "lasium-ro-vae-maml" in output(programs / "bench", "list")
+    assert "lasium-ro-vae-maml" in output(programs / "python", "-m", "bench", "list")
+    for line in output(programs / "python", "-c", USED_AS_A_LIBRARY, ROOT / "reports" / "omniglot" / "records").split():
+        assert line == "right", "see USED_AS_A_LIBRARY"
+    helped = output(programs / "python", "-c", EVERY_HELP).split()
+    assert {"run", "plan", "list", "report", "tasks", "export"} <= set(helped)
+
+
+USED_AS_A_LIBRARY = """
+import sys, bench
+from bench.planning.components import resolve
+frame = bench.results(sys.argv[1])
+print("right" if len(frame) > 5 and frame["published_accuracy"].notna().any() else frame)
+print("right" if resolve("methods.umtra.Umtra").__module__ == "methods.umtra" else "other")
+"""
+
+EVERY_HELP = """
+from typer.main import get_command
+from bench.cli import entry
+from bench.cli.app import app
+
+def walk(command, name):
+    with command.make_context(name, [], resilient_parsing=True) as context:
+        command.get_help(context)
+    print(name)
+    for name, one in getattr(command, "commands", {}).items():
+        walk(one, name)
+
+walk(get_command(app), "bench")
+"""

@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for_any
@@ -70,8 +70,6 @@ class ProcessPerTaskExecutor(Executor):
         self._placement, self._again = placement, again
         self._threads = ThreadPoolExecutor(workers)
         self._limit, self._grace = limit, default_grace() if grace is None else grace
-        self._running: set[BaseProcess] = set()
-        self._lock = threading.Lock()
         self._stopped: int | None = None
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
@@ -83,9 +81,10 @@ class ProcessPerTaskExecutor(Executor):
         self._stopped = number
         if self._placement is not None:
             self._placement.close()
-        with self._lock:
-            for process in self._running:
-                _send(process, number)
+
+    def end(self) -> None:
+        """After :meth:`stop`: wait no longer, and end by force what is still running."""
+        self._grace = 0.0
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """As in the standard library; with ``cancel_futures`` running processes are asked to stop too."""
@@ -120,15 +119,12 @@ class ProcessPerTaskExecutor(Executor):
         receiver, sender = context.Pipe(duplex=False)
         call = bytes(ForkingPickler.dumps((fn, args, kwargs)))
         process = context.Process(target=_work, args=(sender, environment, call))
-        process.start()
+        with _held_back():
+            process.start()
         sender.close()
-        with self._lock:
-            self._running.add(process)
         try:
             succeeded, value = self._answer(process, receiver)
         finally:
-            with self._lock:
-                self._running.discard(process)
             _end_group(process)
             receiver.close()
         if not succeeded:
@@ -167,6 +163,7 @@ class ProcessPerTaskExecutor(Executor):
             now = time.monotonic()
             if asked is None and self._stopped is not None:
                 asked = now
+                _send(process, self._stopped)
             elif asked is None and self._late(began, now):
                 asked, late = now, True
                 _send(process, signal.SIGTERM)
@@ -175,6 +172,19 @@ class ProcessPerTaskExecutor(Executor):
                 if late:
                     raise WorkerHung(self._hung)
                 raise WorkerDied("did not stop when it was asked to, and was ended by force")
+
+
+@contextlib.contextmanager
+def _held_back() -> Iterator[None]:
+    """A Ctrl-C that meets a process before it can treat one waits there: Python would print a traceback."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _work(sender: Connection, environment: dict[str, str], call: bytes) -> None:
@@ -186,6 +196,8 @@ def _work(sender: Connection, environment: dict[str, str], call: bytes) -> None:
     try:
         # Always: this process may have been started by one that ignores signals, and must end when it is told to.
         with Interrupts(always=STOPPING):
+            if hasattr(signal, "pthread_sigmask"):
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             # Only now, for it imports PyTorch, whose libraries read the environment as they are loaded.
             fn, args, kwargs = pickle.loads(call)
             sender.send(None)

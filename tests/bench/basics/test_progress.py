@@ -1,6 +1,7 @@
 """What a log shows of long work."""
 
 import io
+import threading
 
 import pytest
 from rich.console import Console
@@ -52,3 +53,15 @@ def test_a_log_says_it_too(monkeypatch):
         monkeypatch.setattr(progress.time, "monotonic", lambda now=now: now)
         told.append(pace.left("fit", done, 100))
     assert told == ["", "2 min left", "30 s left"]
+
+
+def test_work_that_cannot_say_how_far_it_is_has_a_line_only_if_it_is_long(monkeypatch):
+    out = io.StringIO()
+    reporter = progress.Reporter(Console(file=out, width=200))
+    with reporter.during("quick"):
+        pass
+    monkeypatch.setattr(progress, "QUIET", 0.0)
+    with reporter.during("slow"):
+        while not out.getvalue():
+            threading.Event().wait(0.01)
+    assert out.getvalue() == "  slow\n"

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from bench.basics import signals
-from bench.basics.signals import Interrupts, Stopped, between_steps, exit_code
+from bench.basics.signals import Interrupts, Stopped, between_steps, exit_code, telling, until_done
 
 
 def busy(seconds=2.0):
@@ -77,3 +77,17 @@ def test_the_outer_one_knows_what_the_inner_one_was_told():
         with pytest.raises(Stopped):
             os.kill(os.getpid(), signal.SIGTERM)
             busy()
+
+
+def test_a_signal_waits_until_an_import_is_done_and_what_became_of_the_work_is_kept():
+    with Interrupts() as outer:
+        done = []
+        with pytest.raises(Stopped) as stopped, until_done():
+            os.kill(os.getpid(), signal.SIGINT)
+            for _ in range(10**4):  # the signal is noticed between two steps of the interpreter
+                pass
+            done.append(True)
+        assert done
+        told = telling(stopped.value, "1 of 2 runs done")
+    assert (outer.told, str(told), told.number) == ("1 of 2 runs done", "1 of 2 runs done", signal.SIGINT)
+    assert str(Stopped(signal.SIGTERM)) == "stopped by SIGTERM"

@@ -142,13 +142,13 @@ def test_the_board_says_whose_number_it_is_and_what_it_is_worth(tmp_path):
 )
 def test_a_mistake_in_the_file_names_its_line(change, expected, tmp_path, monkeypatch):
     first = {name: value for name, value in {**rows("field-results.csv")[0], **change}.items() if value is not None}
-    folder = tmp_path / "published"
-    folder.mkdir()
+    folder = tmp_path / "configs" / "published"
+    folder.mkdir(parents=True)
     with (folder / "field-results.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(first))
         writer.writeheader()
         writer.writerow(first)
-    monkeypatch.setattr(published_module.importlib.resources, "files", lambda _: tmp_path)
+    monkeypatch.setattr(published_module, "ROOT", tmp_path)
     with pytest.raises(BenchError) as error:
         published_module._read.__wrapped__("field-results.csv")
     assert expected in str(error.value)

@@ -156,7 +156,7 @@ def test_another_component_is_another_key(plugin, tmp_path):
     [
         ("from bench.seeds import Seed", "bench.basics.seeds"),
         ("import bench.artifacts", "bench.training.artifacts"),
-        ("from bench.training import train", "bench.training.loop"),
+        ("from bench.records import RunRecord", "bench.records.record"),
     ],
 )
 def test_a_plugin_that_imports_a_moved_module_is_told_where_it_is(plugin, line, new):

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.basics.errors import BenchError
 from bench.planning import catalogue, naming
 from bench.planning.composing import compose
 from bench.planning.naming import MOST_BYTES, folder
 from bench.planning.overrides import parse_overrides, quoted
+from bench.planning.plan import Request, run_configs, run_key
 
 
 def name_of(path):
@@ -62,3 +64,19 @@ def test_no_name_leads_out_of_the_folder_of_runs(parts):
 def test_two_long_names_that_begin_alike_are_two_folders(tmp_path):
     assert folder(tmp_path, ["x" * 300]) != folder(tmp_path, ["x" * 301])
     assert naming.MOST_LETTERS < MOST_BYTES
+
+
+def test_a_label_can_be_typed_again_and_is_the_same_row(tmp_path):
+    def one(*settings):
+        request = Request(methods="umtra-maml", references=False, overrides=settings, out=tmp_path)
+        (found,) = run_configs(request)
+        return found.method_name, found.budget_name, run_key(found, "0" * 64, 0)
+
+    long = one("method.mask=0.25", "budget.meta_iterations=7", "learner.inner_lr=0.2")
+    _, *settings = f"{long[0]},{long[1].partition(',')[2]}".split(",")
+    assert "mask=0.25" in settings
+    assert one(*settings) == long
+    with pytest.raises(BenchError, match=r"budget\.evaluation_tasks is one value"):
+        one("evaluation_tasks=5,10")
+    with pytest.raises(BenchError, match="no setting 'inner_lr'"):
+        one("inner_lr=0.2")  # several components could have one

@@ -3,31 +3,55 @@
 import signal
 
 import pytest
+import torch
 from rich.console import Console
 
 from bench.basics.errors import BenchError, Diverged
 from bench.basics.progress import Reporter
 from bench.basics.signals import Stopped
-from bench.running.endings import TimeLimit, ending
+from bench.running.endings import FROM_ARTIFACTS, GOES_ON, STARTS_ANEW, TimeLimit, ending, resuming
+from bench.training.artifacts import ArtifactStore
+
+ANEW = "there is no checkpoint of it, so it starts anew when run again"
 
 
 @pytest.mark.parametrize(
-    ("error", "goes_on", "status", "reason"),
+    ("error", "again", "status", "reason"),
     [
-        (TimeLimit(), True, "timeout", "stopped after 3 s; run again to go on"),
-        (TimeLimit(), False, "timeout", "stopped after 3 s; it keeps no checkpoint, so running it again begins anew"),
-        (Stopped(signal.SIGTERM), True, "interrupted", "stopped by SIGTERM; run again to go on"),
-        (KeyboardInterrupt(), True, "interrupted", "stopped by the user; run again to go on"),
-        (Diverged("why"), True, "diverged", "why"),
-        (BenchError("why"), True, "failed", "why"),
-        (MemoryError(), True, "out-of-memory", "cpu: MemoryError"),
-        (SystemExit(0), True, "failed", "its code ended the process, sys.exit(0) (traceback in log.txt)"),
-        (ValueError(), True, "failed", "ValueError:  (traceback in log.txt)"),
+        (TimeLimit(), GOES_ON, "timeout", "stopped after 3 s; run again to go on"),
+        (TimeLimit(), STARTS_ANEW, "timeout", f"stopped after 3 s; {ANEW}"),
+        (Stopped(signal.SIGTERM), GOES_ON, "interrupted", "stopped by SIGTERM; run again to go on"),
+        (KeyboardInterrupt(), GOES_ON, "interrupted", "stopped by the user; run again to go on"),
+        (KeyboardInterrupt(), STARTS_ANEW, "interrupted", f"stopped by the user; {ANEW}"),
+        (Diverged("why"), GOES_ON, "diverged", "why"),
+        (BenchError("why"), GOES_ON, "failed", "why"),
+        (MemoryError(), GOES_ON, "out-of-memory", "cpu: MemoryError"),
+        (SystemExit(0), GOES_ON, "failed", "its code ended the process, sys.exit(0) (traceback in log.txt)"),
+        (ValueError(), GOES_ON, "failed", "ValueError:  (traceback in log.txt)"),
     ],
 )
-def test_every_end_is_a_status_and_a_sentence(error, goes_on, status, reason):
-    found = ending(error, 3.0, goes_on, "cpu")
+def test_every_end_is_a_status_and_a_sentence(error, again, status, reason):
+    found = ending(error, 3.0, again, "cpu")
     assert (found.status, found.reason) == (status, reason)
+    assert found.notes == ({"resuming": again} if status in ("timeout", "interrupted") else {})
+
+
+def test_what_a_stopped_run_will_do_is_told_from_what_it_left(tmp_path):
+    def again(seconds=60.0):
+        return resuming(tmp_path, store, seconds)
+
+    store = ArtifactStore(tmp_path / "artifacts")
+    assert again(seconds=0.1) == GOES_ON, "nothing was lost"
+    assert again() == STARTS_ANEW
+    store.get("encoder", {}, lambda _: ({"losses": torch.zeros(1)}, {}))
+    assert again() == FROM_ARTIFACTS
+    store.making = tmp_path / "artifacts/encoder-1.partial.safetensors"
+    assert again(seconds=0.1) == STARTS_ANEW, "what is being made keeps no checkpoint"
+    store.making.touch()
+    assert again() == GOES_ON
+    store.making.unlink()
+    (tmp_path / "weights-stage.safetensors").touch()
+    assert again() == GOES_ON
 
 
 def test_progress_that_cannot_be_shown_ends_nothing():

@@ -64,6 +64,18 @@ def deaf(path):
     time.sleep(600)
 
 
+def test_one_that_does_not_listen_is_ended_at_once_when_nobody_wants_to_wait(tmp_path):
+    pool = executor(1, own_process=True)
+    future = pool.submit(deaf, tmp_path / "pid")
+    while not (tmp_path / "pid").exists():
+        time.sleep(0.05)
+    pool.stop(signal.SIGINT)
+    pool.end()
+    with pytest.raises(WorkerDied, match="ended by force"):
+        future.result(timeout=20)
+    pool.shutdown()
+
+
 def leave_a_child(path):
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     path.write_text(str(child.pid))

@@ -8,7 +8,7 @@ import pytest
 from bench.basics.signals import Interrupts
 from bench.planning import catalogue, composing, overrides
 from bench.planning.plan import planned_runs
-from bench.running import run
+from bench.running import endings, run
 from bench.running.inputs import seal_manifests
 from bench.running.job import Job
 
@@ -54,6 +54,26 @@ def test_a_lost_interrupt_stops_the_run_as_interrupted(job, monkeypatch, action)
         "stopped by the user; run again to go on",
     )
     assert run.execute_run(job, lambda *_: None).status == "done"
+
+
+def test_a_training_without_a_checkpoint_is_said_to_start_anew(job, monkeypatch):
+    monkeypatch.setattr(endings, "NOTHING_LOST", 0.0)
+    original = run.fit
+
+    def stopping(method, images, values, context):
+        os.kill(os.getpid(), signal.SIGINT)
+        return original(method, images, values, context)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run, "fit", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            run.execute_run(job, lambda *_: None)
+    record = job.run.record()
+    assert record.reason == "stopped by the user; there is no checkpoint of it, so it starts anew when run again"
+    assert record.notes["resuming"] == "starts anew"
+    assert job.run.status([]) == "starts anew"
+    assert run.execute_run(job, lambda *_: None).status == "done"
+    assert "resuming" not in job.run.record().notes
 
 
 def test_an_interrupt_lost_in_the_last_step_keeps_the_run_and_stops_what_comes_after_it(job, monkeypatch):

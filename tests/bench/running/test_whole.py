@@ -13,7 +13,7 @@ from rich.console import Console
 
 from bench.basics import progress
 from bench.planning.durations import Duration, Shared
-from bench.running import session
+from bench.running import watching
 from bench.running import whole as module
 from bench.running.whole import Whole
 
@@ -148,7 +148,7 @@ def test_the_lines_of_a_log_say_it(following, clock):
     ]
 
 
-def test_side_by_side_it_stands_below_what_the_runs_say(following, clock, tmp_path):
+def test_side_by_side_it_stands_below_what_the_runs_say(following, clock, tmp_path, monkeypatch):
     whole = following(MINUTE, MINUTE, workers=2)
     out, runs, futures = io.StringIO(), [], [Future(), Future()]
     for number, future in enumerate(futures):
@@ -157,14 +157,18 @@ def test_side_by_side_it_stands_below_what_the_runs_say(following, clock, tmp_pa
         (folder / "log.txt").write_text(f"{datetime.now(UTC).isoformat()} evaluate 5/10\n")
         runs.append(SimpleNamespace(name=f"run {number}", folder=folder))
         future.set_running_or_notify_cancel()
-    reporter = progress.Reporter(Console(file=out, width=200), seconds=0.01)
-    said = session._finished(dict(zip(futures, range(2))), runs, reporter, whole)
+    monkeypatch.setattr(watching, "LOOK", 0.05)
+    reporter = progress.Reporter(Console(file=out, width=200), seconds=0)
+    said = watching.finished(dict(zip(futures, range(2))), runs, ["run 1 of 2, a", "run 2 of 2, b"], reporter, whole)
     timer = threading.Timer(0.2, lambda: [future.set_result(None) for future in futures])
     timer.start()
     assert len(list(said)) == 2
-    told = out.getvalue().splitlines()[:3]
+    told = out.getvalue().splitlines()[:5]
     # The first of its two lists is half answered: 7.5 s, and 5 s for the other.
-    assert told == ["  run 0: evaluate 5/10", "  run 1: evaluate 5/10", "  all runs: about 12 s left"]
+    assert told == [
+        *("run 1 of 2, a: begun", "run 2 of 2, b: begun"),
+        *("  run 1 of 2, a: evaluate 5/10", "  run 2 of 2, b: evaluate 5/10", "  all runs: about 12 s left"),
+    ]
 
 
 def test_what_a_run_trained_that_nobody_watched_is_trained_for_the_others(following, clock):
