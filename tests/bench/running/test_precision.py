@@ -1,11 +1,14 @@
 """The declared precision: in effect during a run and not after it, refused where it would mean nothing, recorded."""
 
+import io
 import warnings
 
 import pytest
 import torch
+from rich.console import Console
 
 from bench.basics.errors import BenchError
+from bench.basics.progress import Reporter
 from bench.leaderboard.loading import load
 from bench.leaderboard.table import build
 from bench.planning.plan import Request
@@ -90,12 +93,8 @@ def test_tf32_is_refused_where_it_would_be_float32(monkeypatch):
         check_precision_of(GPU, "tf32")
 
 
-class Silent:
-    def __call__(self, *_):
-        pass
-
-    begin = say = __call__
-    seconds = None
+def silent():
+    return Reporter(Console(file=io.StringIO()))
 
 
 SETTINGS = (
@@ -113,8 +112,8 @@ def executed(tmp_path, cache, *overrides):
         out=tmp_path / "runs",
         device="cpu",
     )
-    prepared = session.prepare(request, cache, Silent())
-    return request, [one.record for one in session.execute(prepared, Silent())]
+    prepared = session.prepare(request, cache, silent())
+    return request, [one.record for one in session.execute(prepared, silent())]
 
 
 @pytest.fixture
@@ -150,7 +149,7 @@ def test_a_run_trains_and_answers_in_its_precision_and_stands_apart(tmp_path, ca
     assert sorted(row.label for row in table.rows) == [exact.method.title, f"{exact.method.title}, precision=tf32"]
 
     seen.clear()
-    found = list(verify(tmp_path / "runs", cache, Silent(), again=True))
+    found = list(verify(tmp_path / "runs", cache, silent(), again=True))
     assert all(one.state == "whole" for one in found), found
     assert sorted(how for _, how in seen) == 2 * [(False, False)] + 2 * [(True, True)]
 
