@@ -9,7 +9,7 @@ import typer
 
 from bench.basics.errors import BenchError
 from bench.cli import completing
-from bench.cli.app import DataDir, DatasetOption, Overrides, app, dataset_option, tasks_app
+from bench.cli.app import DataDir, DatasetOption, app, dataset_option, tasks_app
 from bench.cli.asking import console, say, there, warn
 
 
@@ -73,6 +73,9 @@ def prepare(
     warn(opened.warnings)
 
 
+DatasetSettings = Annotated[
+    list[str] | None, typer.Argument(metavar="SETTINGS", help="Of the dataset, as Hydra overrides: dataset.size=84.")
+]
 Shot = Annotated[int, typer.Option("--shot", "--shots", min=1, help="Support images per class, one number.")]
 Way = Annotated[int, typer.Option("--way", "--ways", min=2, help="Classes per task, one number.")]
 Query = Annotated[int, typer.Option(min=1, help="Queries per class.")]
@@ -105,7 +108,7 @@ def tasks_export(
     ] = None,
     labels: Annotated[bool, typer.Option("--labels", help="With --pixels: also the labels of the queries.")] = False,
     data_dir: DataDir = None,
-    overrides: Overrides = None,
+    overrides: DatasetSettings = None,
 ) -> None:
     """Write evaluation tasks for other code: as a list of images, one row each, or with --pixels as arrays.
 
@@ -162,7 +165,7 @@ def tasks_verify(
     file: Annotated[Path, typer.Argument(help="A file written by 'bench tasks export' or 'bench run'.")],
     dataset: Annotated[str | None, dataset_option("as a list of tasks says; none for pixels")] = None,
     data_dir: DataDir = None,
-    overrides: Overrides = None,
+    overrides: DatasetSettings = None,
 ) -> None:
     """Check that a list of tasks is whole and means the same images here, pixel for pixel.
 
@@ -238,7 +241,7 @@ def tasks_score(
         int | None, typer.Option(min=0, show_default="unknown", help="With --save: how long it was meta-trained.")
     ] = None,
     out: Annotated[Path, typer.Option("--out", "--runs", help="With --save: folder of run records.")] = Path("runs"),
-    overrides: Overrides = None,
+    overrides: DatasetSettings = None,
 ) -> None:
     """Mark answers that other code gave to the tasks of 'bench tasks export --pixels' with the same options.
 

@@ -40,7 +40,8 @@ def list_(
     long: Annotated[bool, typer.Option("--long", help="Also licence, citation and where to get a dataset.")] = False,
     as_json: Json = False,
 ) -> None:
-    """List what can be named: methods, datasets, budgets, learners, backbones, generators, experiments.
+    """List what can be named: methods, datasets, budgets and experiments; with the name of a group also generators,
+    encoders, backbones, learners, classifiers and views.
 
     'bench list plugins' tries what installed packages bring, and says what of it cannot be used, and why. 'bench
     explain NAME' says more of one.

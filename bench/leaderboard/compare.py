@@ -136,6 +136,8 @@ def _compare(book: ScoreTable, a: tuple[list[_Side], bool], b: tuple[list[_Side]
 
 def equally_trained(a: _Side, b: _Side) -> bool:
     """Whether what both train was trained equally long; by the budgets' names where configurations do not say."""
+    if Trained(0) in (a.trained, b.trained):  # what trains nothing is as it is at any length
+        return True
     if a.trained.budget or b.trained.budget:
         return bool({entry.budget for entry in a.entries} & {entry.budget for entry in b.entries})
     if a.trained.iterations != b.trained.iterations and a.trained.iterations and b.trained.iterations:

@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.leaderboard.trainings import LENGTHS, changes, title_of
 from bench.planning.catalogue import RESERVED
+from bench.planning.places import OWN_PACKAGES
 from bench.planning.values import setting
 
 FACETS = ("learner", "generator", "encoder", "classifier", "backbone", "views")
@@ -47,13 +48,14 @@ def iterations(count: int) -> str:
 
 def trained(config: Mapping[str, Any], group: str, budget: str) -> Trained:
     """Read off a run's configuration. A method that does not say what it uses is taken to use its meta-iterations, and
-    a component to be trained unless it comes from a file or has nothing to set.
+    a component to be trained unless it comes from a file or has nothing to set. A method of another package may train
+    a network of its own, so it uses its meta-iterations too unless it rests on an encoder.
     """
     length = setting(config, "budget.meta_iterations")
     if not isinstance(length, int):
         return Trained(0, (), budget)
     uses = setting(config, "method.uses")
-    learns = uses is None or bool(_LEARNING & set(uses))
+    learns = uses is None or bool(_LEARNING & set(uses)) or ("encoder" not in uses and _is_outside(config))
     epochs = []
     for component, key, _ in LENGTHS:
         count = setting(config, f"budget.{key}")
@@ -62,6 +64,11 @@ def trained(config: Mapping[str, Any], group: str, budget: str) -> Trained:
             epochs.append((title_of(config, component), count))
     # A floor may have a network for its answers, and trains none of it.
     return Trained(length if learns and group != "floor" else 0, tuple(epochs))
+
+
+def _is_outside(config: Mapping[str, Any]) -> bool:
+    target = setting(config, "method._target_")
+    return isinstance(target, str) and target.partition(".")[0] not in OWN_PACKAGES
 
 
 def _is_trained(component: Any) -> bool:

@@ -70,7 +70,9 @@ class Embedding:
     def initial(
         cls, backbone: EmbeddingBackbone, image_shape: ImageShape, seed: Seed, device: torch.device
     ) -> Embedding:
-        """Random weights drawn on the CPU from ``seed``, so that they do not depend on the device."""
+        """Random weights drawn on the CPU from ``seed``, so that they do not depend on the device. They do not ask for
+        a gradient by themselves; :meth:`ImageTraining.train` hands ``loss`` copies that do.
+        """
         params = {name: value.to(device) for name, value in backbone.init(seed.generator(), image_shape, None).items()}
         buffers = {name: value.to(device) for name, value in backbone.buffers(image_shape).items()}
         return cls(backbone, params, buffers, image_shape)
@@ -81,7 +83,9 @@ class Embedding:
         return self.backbone.dim(self.image_shape)
 
     def features(self, params: Mapping[str, Tensor], images: Tensor) -> Tensor:
-        """Images [B, C, H, W] as one batch, in training -> features [B, dim], differentiable in ``params``."""
+        """Images [B, C, H, W] as one batch, in training -> features [B, dim], differentiable in ``params``. Counts the
+        images (:func:`bench.training.work.count`).
+        """
         running = RunningStatistics(self.buffers, self.momentum, training=True)
         once = {name: params[name].unsqueeze(0) for name in self.params}
         return self.backbone.forward(once, images.unsqueeze(0), running)[0]

@@ -58,8 +58,8 @@ def score(frame: pd.DataFrame, tasks: SealedTasks, name: str) -> Score:
     if MANIFEST in frame and (other := set(frame[MANIFEST]) - {tasks.manifest}):
         raise BenchError(
             f"{name} answers tasks with the SHA-256 {str(min(other, key=str))[:12]}, but these have "
-            f"{tasks.manifest[:12]} (images with content {tasks.content_hash[:12]}): the options are others, or the "
-            "images prepared here are"
+            f"{tasks.manifest[:12]} ({len(tasks)} tasks, {spec}, images with content {tasks.content_hash[:12]}): give "
+            "the options that the tasks were exported with, or the images prepared here are others"
         )
     queries = spec.way * spec.query
     task, query, label = (frame[column].to_numpy(np.int64) for column in COLUMNS)

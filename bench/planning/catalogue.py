@@ -213,6 +213,11 @@ def raw(group: str, name: str) -> dict[str, Any]:
     return read_yaml(known[name])
 
 
+def is_own(group: str, option: str) -> bool:
+    """Whether an option is of this project, and not of a plugin."""
+    return options(group)[option].is_relative_to(places.ROOT)
+
+
 def identity(group: str, option: str) -> str:
     """What stands for a component in the keys of its runs: what its YAML declares.
 

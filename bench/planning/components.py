@@ -46,7 +46,18 @@ def build(node: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
     except (BenchError, Diverged):
         raise
     except Exception as error:  # classes are other people's, and refuse values in ways of their own
-        raise BenchError(f"cannot build {target}: {_told(error)}") from error
+        raise BenchError(f"cannot build {target}: {_told(error)}{_unused(cls, settings)}") from error
+
+
+def _unused(cls: Any, settings: Mapping[str, Any]) -> str:
+    """What to do where a class wants a component that its file does not say it uses; else empty."""
+    try:
+        taken = inspect.signature(cls).parameters.values()
+    except (TypeError, ValueError):
+        return ""
+    wanted = [one.name for one in taken if one.default is one.empty and one.name not in settings]
+    groups = [name for name in wanted if name in catalogue.groups()]
+    return f"; add {' and '.join(groups)} to 'uses' in its YAML file" if groups else ""
 
 
 def unknown_setting(cls: Any, settings: Iterable[str]) -> tuple[str, str] | None:

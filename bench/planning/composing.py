@@ -17,6 +17,7 @@ from bench.planning.catalogue import RESERVED, Variant
 from bench.planning.components import check_choices, resolve, used_groups
 from bench.planning.naming import UNPREFIXED, check_dataset_name, row_name
 from bench.planning.overrides import FLAGS, UNNAMED, Override, as_float, check_finite, check_type, quoted
+from bench.planning.places import OWN_PACKAGES
 from bench.planning.values import setting
 
 
@@ -106,7 +107,10 @@ def compose(
     staged = _hydra({**base, **{o.key: o for o in chosen}}.values())
     used = used_groups(staged)
     # What a budget recommends ranks below every other setting, and applies to the methods that have it.
-    budget_values = [o for o in _recommended_by_budget(budget) if _applies(o, staged, used)]
+    mine = OWN_PACKAGES if catalogue.is_own("budget", budget) else ()
+    budget_values = [
+        o for o in _recommended_by_budget(budget) if _applies(o, staged, used) and _meant_for(o, staged, mine)
+    ]
     before = _hydra({**base, **{o.key: o for o in budget_values}}.values())
     applied = [o for o in overrides if (o.is_group and o.key in used) or (not o.is_group and _applies(o, staged, used))]
     for override in applied:
@@ -332,6 +336,14 @@ def _in_scope(key: str, used: set[str]) -> bool:
 
 def _applies(override: Override, values: Mapping[str, Any], used: set[str]) -> bool:
     return _in_scope(override.key, used) and override.key in set(_leaves(values))
+
+
+def _meant_for(override: Override, values: Mapping[str, Any], packages: Sequence[str]) -> bool:
+    """Whether a component is of these packages, or no package is named: a budget of this project knows nothing of
+    other people's settings, whatever they are called.
+    """
+    target = setting(values, f"{override.key.partition('.')[0]}._target_")
+    return not packages or not isinstance(target, str) or target.partition(".")[0] in packages
 
 
 def _recommended_by_budget(budget: str) -> list[Override]:

@@ -79,7 +79,8 @@ def _package(kind: str, name: str) -> str:
     names = catalogue.options(kind)
     taken = names if kind != "method" else {**names, **dict.fromkeys(catalogue.variants())}
     if name in taken:
-        raise BenchError(f"there is a {kind} {name!r} already; choose another name, for example my-{name}")
+        article = "an" if kind[0] in "aeiou" else "a"
+        raise BenchError(f"there is {article} {kind} {name!r} already; choose another name, for example my-{name}")
     try:
         there = importlib.util.find_spec(package) is not None
     except Exception:  # something of that name is there, and cannot even be looked for

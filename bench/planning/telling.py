@@ -83,7 +83,11 @@ def _component(group: str, name: str) -> dict[str, Any]:
         "budget": f"umtra --budget {name}",
         "experiment": f"--experiment {name}",
     }
-    users = {one.family for one in catalogue.variants().values() if f"{group}={name}" in one.overrides}
+    fixed = [one for one in catalogue.variants().values() if f"{group}={name}" in one.overrides]
+    users = {one.family for one in fixed}
+    # A name that fixes this option is run by that name; any other method takes it as a setting.
+    if fixed and group not in flags:
+        flags[group] = fixed[0].name
     own = f"{group}.{file['own']}" if file.get("own") else None
     needed = f" {own}={_example(own, {group: file})}" if own else ""
     return {

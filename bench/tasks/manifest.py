@@ -309,7 +309,9 @@ def load(path: Path) -> Manifest:
         if what := no_fault_of_the_data(error):
             raise BenchError(f"cannot read {path}: {what}") from error
         reason = str(error).partition("\n")[0].rstrip(".")
-        raise BenchError(f"{path} is not a readable Parquet file ({reason}); draw it again") from error
+        raise BenchError(
+            f"{path} is not a readable Parquet file ({reason}); give one of 'bench tasks export', or draw it again"
+        ) from error
     facts = (table.schema.metadata or {}).get(METADATA_KEY)
     if facts is None:
         key = METADATA_KEY.decode()

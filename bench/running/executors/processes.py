@@ -253,5 +253,5 @@ def _cause(exitcode: int | None) -> str:
     if exitcode is not None and exitcode < 0:
         name = signal.Signals(-exitcode).name
         hint = ", which is often for lack of memory" if name == "SIGKILL" else ""
-        return f"its process was ended by {name}{hint}"
+        return f"its process was ended by {name}{hint}; run again, from its last checkpoint if it kept one"
     return f"its process ended with exit code {exitcode} and no answer"

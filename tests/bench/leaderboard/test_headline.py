@@ -97,3 +97,10 @@ def test_the_next_is_the_nearest_whatever_its_length(tmp_path):
     run(tmp_path, "b", 0.40, iterations=5000)
     run(tmp_path, "c", 0.70)
     assert "The next, C of 1,000, is " in sentence(tmp_path)
+
+
+def test_a_method_is_no_rival_of_its_own_shorter_training(tmp_path):
+    run(tmp_path, "a", 0.80, iterations=5000)
+    run(tmp_path, "a", 0.79)
+    run(tmp_path, "b", 0.40)
+    assert "The next, B of 1,000, is " in sentence(tmp_path)

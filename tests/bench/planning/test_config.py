@@ -12,6 +12,7 @@ from checkpoints import small
 from own_generators import COVERED, own_settings
 
 from bench.basics.errors import BenchError
+from bench.leaderboard.trained import trained
 from bench.planning import catalogue, components, composing
 from bench.planning.components import build
 from bench.planning.composing import check_overrides, compose
@@ -353,10 +354,12 @@ def test_a_plugin_brings_configs_and_classes(tmp_path, monkeypatch):
     (package / "__init__.py").write_text("")
     (package / "configs" / "__init__.py").write_text("")
     (package / "mine.py").write_text(
-        "from dataclasses import dataclass\n\n@dataclass\nclass Mine:\n    strength: float = 1.0\n"
+        "from dataclasses import dataclass\n\n@dataclass\nclass Mine:\n    strength: float = 1.0\n    batch: int = 50\n"
         "    def fit(self, images, spec, context): ...\n"
     )
-    (package / "configs" / "method" / "mine.yaml").write_text("_target_: my_plugin.mine.Mine\nstrength: 2.0\n")
+    (package / "configs" / "method" / "mine.yaml").write_text(
+        "_target_: my_plugin.mine.Mine\nstrength: 2.0\nbatch: 50\nuses: []\n"
+    )
     info = tmp_path / "my_plugin-1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-plugin\nVersion: 1\n")
@@ -367,6 +370,10 @@ def test_a_plugin_brings_configs_and_classes(tmp_path, monkeypatch):
     try:
         one = run_configs(Request(methods="mine", references=False))[0]
         assert build(one.values["method"], one.values).strength == 2.0
+        smoke = run_configs(Request(methods="mine,instance", budget="smoke", references=False))
+        batches = {one.method_name: one.values["method"]["batch"] for one in smoke}
+        assert batches == {"mine": 50, "instance": 64}  # of the project's budget only the project's own method hears
+        assert trained(smoke[0].values, "unsupervised", "smoke").iterations == 10  # of its own network, by its own loop
     finally:
         monkeypatch.undo()
         for cached in (catalogue.plugin_packages, catalogue.config_folders, composing._hydra_texts):
