@@ -1,5 +1,6 @@
 """One cache of prepared datasets for the whole test session, and the real images where there are some."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -38,6 +39,12 @@ def one_thread():
 
 LONG = ("integration", "faults", "packaging")
 """Folders of tests that run whole commands."""
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays; a collection of garbage, one before each run, need not look at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -52,8 +52,7 @@ class Bench:
 
     def __call__(self, *arguments: object, code: int = 0) -> subprocess.CompletedProcess:
         """Run to the end and check the exit code; whatever happens there is no traceback."""
-        # What an interpreter fixes as it starts needs a new one, and processes of a command's own start from its main.
-        if "PYTHONHASHSEED" in self.environment or "--workers" in arguments:
+        if "PYTHONHASHSEED" in self.environment:  # what an interpreter fixes as it starts needs a new one
             process = self.start(*arguments)
             out, err = process.communicate(timeout=300)
             found = process.returncode
@@ -77,10 +76,10 @@ class Bench:
 def _forked(arguments: Sequence[str], folder: Path, environment: Mapping[str, str]) -> tuple[int | None, str, str]:
     """Exit code and what was printed, from a fork of a process that has imported everything: seconds sooner."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["bench.cli", "bench.running.session", "bench.reporting.report", "torch._dynamo"])
+    context.set_forkserver_preload(["ready"])
     before = dict(os.environ)
     try:
-        os.environ.update(FIXED)
+        os.environ.update(FIXED, PYTHONPATH=str(Path(__file__).parent))  # where the server looks for it
         forkserver.ensure_running()
     finally:
         os.environ.clear()
@@ -104,6 +103,8 @@ def _main(arguments: Sequence[str], folder: Path, environment: Mapping[str, str]
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
+    sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
+    tempfile.tempdir = None  # to be read from the environment anew
     sys.argv = ["bench", *arguments]
     from bench.cli import main
 

@@ -61,7 +61,7 @@ def plugged(cache, glyphs, tmp_path):
         files[f"configs/method/{name}.yaml"] = text
     install(tmp_path / "site", "wrong_plugin", files=files)
     bench = Bench(cache, tmp_path)
-    bench.environment |= {"PYTHONPATH": str(tmp_path / "site"), "PYTHONHASHSEED": "0"}
+    bench.environment["PYTHONPATH"] = str(tmp_path / "site")
     return bench
 
 

@@ -59,7 +59,7 @@ def test_a_refusal_is_a_document_too_and_foreign_words_are_none(bench, tmp_path)
     loud = "print('loud')\nfrom dataclasses import dataclass\n\n\n@dataclass\nclass Mine:\n    strength: float = 2.0\n"
     yaml = "_target_: loud_one.code.Mine\ncard: {title: '[b]Mine'}\nstrength: 2.0  # how loud, above 0\n"
     install(tmp_path / "site", "loud_one", files={"code.py": loud, "configs/method/mine.yaml": yaml})
-    bench.environment |= {"PYTHONPATH": str(tmp_path / "site"), "PYTHONHASHSEED": "0"}
+    bench.environment["PYTHONPATH"] = str(tmp_path / "site")
     (plugin,) = document(bench, "list", "plugins")["plugins"]
     assert (plugin["brings"], plugin["unusable"]) == (["method mine"], [])
     found = document(bench, "explain", "mine")

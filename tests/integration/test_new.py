@@ -29,7 +29,7 @@ def written(bench):
         lines = [f"{name} = {value}" for name, value in project["entry-points"]["bench.plugins"].items()]
         (info / "entry_points.txt").write_text("[bench.plugins]\n" + "\n".join(lines) + "\n")
         folders.append(folder)
-    bench.environment |= {"PYTHONPATH": ":".join(map(str, folders)), "PYTHONHASHSEED": "0"}
+    bench.environment["PYTHONPATH"] = ":".join(map(str, folders))
     return bench
 
 

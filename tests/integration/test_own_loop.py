@@ -39,7 +39,7 @@ def own(bench, tmp_path):
         text = f"_target_: my_pairs.{kind}.{cls}\ncard: {{title: Mine}}\n{setting}\n"
         files[f"configs/{kind}/mine.yaml"] = text
     install(site, "my_pairs", files=files)
-    bench.environment |= {"PYTHONPATH": str(site), "PYTHONHASHSEED": "0"}
+    bench.environment |= {"PYTHONPATH": str(site)}
     return bench
 
 
