@@ -54,7 +54,7 @@ def test_a_narrow_terminal_shows_the_numbers_side_by_side(three):
         (("compare", "beta", "gamma", "--format", "cvs"), "Did you mean 'csv'?"),
         (("compare", "beta", f"{EIGEN}@short"), "has finished runs with the budgets long, quick, not 'short'"),
         (("report", "--select", "test"), "--select 'test' is none of usual, val"),
-        (("report", "--since", "nowhere"), "no readable run below nowhere"),
+        (("report", "--since", "nowhere"), "there is no folder nowhere"),
         (("report", "--since", "runs", "--experiment", "table7"), "--experiment leaves out"),
     ],
 )
