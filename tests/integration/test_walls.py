@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from functools import cache
 
 import numpy as np
 import pytest
@@ -59,7 +60,7 @@ def fitted(name, dataset, folder, own, seed=0):
     method = components.build(one.values["method"], one.values)
     budget = Budget("test", meta_iterations=2, generator_epochs=1, encoder_epochs=1)
     context = Context(
-        Seed(seed), CPU, budget, ArtifactStore(folder / "artifacts"), Checkpoint(folder / "w", 1e9), lambda *_: None
+        Seed(seed), CPU, budget, ArtifactStore(folder / "artifacts"), Checkpoint(folder / name, 1e9), lambda *_: None
     )
     return method.fit(training_images(run, dataset, CPU), TaskSpec(5, 1, 2), context)
 
@@ -97,14 +98,28 @@ def small(glyphs):
     )
 
 
+@pytest.fixture(scope="module")
+def trained(small, own, tmp_path_factory):
+    """``trained(name)`` and ``trained(name, "permuted")``: the learner, trained once for all tests.
+
+    What is trained from the same images is shared, as in a folder of runs; true and permuted labels share nothing.
+    """
+    folders = {labels: tmp_path_factory.mktemp(labels) for labels in ("true", "permuted")}
+
+    @cache
+    def learner(name, labels="true"):
+        return fitted(name, small[labels == "permuted"], folders[labels], own)
+
+    return learner
+
+
 @pytest.mark.parametrize("name", METHODS)
-def test_labels_reach_only_the_methods_that_declare_them(name, small, own, tmp_path, one_thread):
-    true, permuted = small
+def test_labels_reach_only_the_methods_that_declare_them(name, small, own, trained, tmp_path, one_thread):
+    true = small[0]
     supervised = catalogue.variants()[name].supervised
     run = planned_runs([composed(name, own)], "content", (0,), tmp_path)[0]
     assert isinstance(training_images(run, true, CPU), LabelledImages if supervised else UnlabelledImages)
-    first = fitted(name, true, tmp_path / "true", own)
-    second = fitted(name, permuted, tmp_path / "permuted", own)
+    first, second = trained(name), trained(name, "permuted")
     if supervised:
         assert state(first) != state(second)
     else:
@@ -125,8 +140,8 @@ def test_unlabelled_images_carry_nothing_but_pixels_in_an_order_free_of_labels(s
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_learner_declares_how_it_uses_the_queries(name, small, own, tmp_path):
-    learner = fitted(name, small[0], tmp_path, own)
+def test_every_learner_declares_how_it_uses_the_queries(name, small, trained, one_thread):
+    learner = trained(name)
     tasks = draw(small[0], "test", TaskSpec(5, 1, 5), 4, seed=0)
     behaviour = check_declaration(learner, small[0].splits["test"].labelled(), tasks, CPU)
     assert behaviour.fault(learner) is None
