@@ -122,7 +122,7 @@ def load(outs: Path | Sequence[Path]) -> Frames:
     if not runs:
         where = ", ".join(str(out) for out in outs)
         if missing := [str(out) for out in outs if not out.exists()]:
-            raise BenchError(f"there is no folder {missing[0]}; make some runs with bench run, or name their folder with --runs")
+            raise BenchError(f"there is no folder {missing[0]}; make some with bench run, or name another with --runs")
         damaged = f"; {len(problems)} are damaged, the first: {problems[0]}" if problems else ""
         raise BenchError(f"no readable run below {where}{damaged or '; make some with bench run'}")
     return frames(runs, evaluations, scores, problems)
