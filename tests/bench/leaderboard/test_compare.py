@@ -142,3 +142,12 @@ def test_every_format_tells_the_same_numbers(tmp_path):
         assert number in shown
         assert number in page
     assert "B − C" in shown
+
+
+def test_what_trains_nothing_is_compared_with_a_row_of_unknown_length(tmp_path):
+    run(tmp_path, "scratch", group="floor")
+    run(tmp_path, "umtra")
+    write_run(tmp_path, "outside", 0.6, budget="external", config={"method": {}}, shots=(1,))
+    assert pairs(compare("outside", "scratch", load(tmp_path)))[:1] == [("outside", "scratch")]
+    with pytest.raises(BenchError, match="equally long"):
+        compare("outside", "umtra", load(tmp_path))
