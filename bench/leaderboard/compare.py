@@ -12,7 +12,7 @@ import numpy as np
 from bench.basics.errors import BenchError, did_you_mean
 from bench.leaderboard.loading import Frames
 from bench.leaderboard.rows import group_entries
-from bench.leaderboard.score_table import Entry, EvaluationSet, ScoreTable
+from bench.leaderboard.score_table import Entry, EvaluationSet, ScoreTable, score_table
 from bench.leaderboard.statistics import Difference, Scores, holm, paired_difference
 from bench.leaderboard.trained import Trained
 
@@ -53,7 +53,7 @@ def compare_several(
     that cannot be compared; BenchError where none can.
     """
     _check(names)
-    book = ScoreTable(frames)
+    book = score_table(frames)
     sides = {name: _sides(book, name) for name in names}
     pairs = itertools.combinations(names, 2) if every_pair else ((names[0], other) for other in names[1:])
     found, problems = [], []

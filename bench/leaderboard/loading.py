@@ -5,8 +5,9 @@ run.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -77,15 +78,39 @@ class Frames:
         """The runs that have scores."""
         return self.runs[self.runs["status"] == "done"]
 
-    def task_scores(self) -> dict[tuple[int, str], NDArray[np.float64]]:
+    @cached_property
+    def facts(self) -> dict[int, dict[str, Any]]:
+        """Run -> its row of ``runs``."""
+        columns = {str(name): self.runs[name].tolist() for name in self.runs.columns}
+        rows = zip(*columns.values())
+        return {int(run): dict(zip(columns, row)) for run, row in zip(columns["run"], rows)}
+
+    @cached_property
+    def answered(self) -> frozenset[tuple[int, str]]:
+        """(run, manifest) of every evaluation."""
+        return frozenset(zip(self.evaluations["run"], self.evaluations["manifest"]))
+
+    def task_scores(self) -> Mapping[tuple[int, str], NDArray[np.float64]]:
         """(run, manifest) -> accuracy [T] in the order of the tasks."""
-        ordered = self.scores.sort_values(["run", "manifest", "task"], kind="stable")
-        accuracy = ordered["accuracy"].to_numpy()
-        groups = ordered.groupby(["run", "manifest"], observed=True, sort=True).size()
-        ends = np.cumsum(groups.to_numpy())
+        return self._task_scores
+
+    @cached_property
+    def _task_scores(self) -> dict[tuple[int, str], NDArray[np.float64]]:
+        frame = self.scores
+        if frame.empty:
+            return {}
+        manifest = frame["manifest"].astype("category").cat
+        columns = frame["run"].to_numpy(), manifest.codes.to_numpy(), frame["task"].to_numpy()
+        accuracy = frame["accuracy"].to_numpy()
+        if not _in_order(columns):  # as it is when it comes from records, and there may be millions of rows
+            order = np.lexsort(columns[::-1])
+            columns, accuracy = (columns[0][order], columns[1][order], columns[2][order]), accuracy[order]
+        run, code, _ = columns
+        starts = np.flatnonzero(np.r_[True, (run[1:] != run[:-1]) | (code[1:] != code[:-1])])
+        names = [str(name) for name in manifest.categories]
         return {
-            (int(run), str(manifest)): accuracy[end - size : end]
-            for (run, manifest), size, end in zip(groups.index, groups.to_numpy(), ends)
+            (int(run[start]), names[code[start]]): accuracy[start:end]
+            for start, end in zip(starts, [*starts[1:], len(run)])
         }
 
 
@@ -109,8 +134,7 @@ def load(outs: Path | Sequence[Path]) -> Frames:
                     raise BenchError(f"{folder} holds the record of another run, {name}; move it away and run again")
                 run = _run(len(runs), folder, out, record)
                 if record.done:
-                    table = read_scores(folder, record)
-                    scores.append(table.append_column("run", pa.array(np.full(len(table), len(runs), dtype=np.int32))))
+                    scores.append(_numbered(read_scores(folder, record), len(runs)))
                     evaluations += [_evaluation(len(runs), one) for one in record.evaluations]
             except BenchError as error:
                 # Reports must not depend on where the runs are kept: name the path below the folder.
@@ -128,6 +152,12 @@ def load(outs: Path | Sequence[Path]) -> Frames:
     return frames(runs, evaluations, scores, problems)
 
 
+def _numbered(table: pa.Table, run: int) -> pa.Table:
+    """With the number of its run, and every name of a manifest once instead of in each row."""
+    table = table.set_column(0, "manifest", table["manifest"].dictionary_encode())
+    return table.append_column("run", pa.array(np.full(len(table), run, dtype=np.int32)))
+
+
 def frames(
     runs: Sequence[Mapping[str, Any]],
     evaluations: Sequence[Mapping[str, Any]],
@@ -137,14 +167,28 @@ def frames(
     """Assemble :class:`Frames` from rows."""
     run_frame = _supersede(_variants(pd.DataFrame(list(runs), columns=RUN_COLUMNS)))
     kept = set(run_frame.loc[run_frame["status"] == "done", "run"])
-    evaluation_frame = pd.DataFrame(list(evaluations), columns=EVALUATION_COLUMNS)
-    score_frame = _score_frame(scores)
     return Frames(
         runs=run_frame,
-        evaluations=evaluation_frame[evaluation_frame["run"].isin(kept)].reset_index(drop=True),
-        scores=score_frame[score_frame["run"].isin(kept)].reset_index(drop=True),
+        evaluations=of_runs(pd.DataFrame(list(evaluations), columns=EVALUATION_COLUMNS), kept),
+        scores=of_runs(_score_frame(scores), kept),
         problems=tuple(problems),
     )
+
+
+def of_runs(frame: pd.DataFrame, runs: Collection[int]) -> pd.DataFrame:
+    """The rows of these runs, numbered from 0; the frame itself where that is all of them."""
+    wanted = frame["run"].isin(runs)
+    return frame if wanted.all() else frame[wanted].reset_index(drop=True)
+
+
+def _in_order(columns: Sequence[NDArray[Any]]) -> bool:
+    """Whether rows are sorted by the first column, equal ones by the next, and so on."""
+    equal = np.ones(max(0, len(columns[0]) - 1), dtype=bool)
+    for column in columns:
+        if (equal & (column[1:] < column[:-1])).any():
+            return False
+        equal &= column[1:] == column[:-1]
+    return True
 
 
 def with_seeds(one: Frames, seeds: Sequence[int]) -> Frames:
@@ -156,17 +200,31 @@ def with_seeds(one: Frames, seeds: Sequence[int]) -> Frames:
     return replace(
         one,
         runs=runs.reset_index(drop=True),
-        evaluations=one.evaluations[one.evaluations["run"].isin(kept)].reset_index(drop=True),
-        scores=one.scores[one.scores["run"].isin(kept)].reset_index(drop=True),
+        evaluations=of_runs(one.evaluations, kept),
+        scores=of_runs(one.scores, kept),
     )
 
 
 def _score_frame(scores: Sequence[pa.Table]) -> pd.DataFrame:
+    """Column by column, each freed once it is there: of many runs this is most of what a report keeps in memory."""
     if not scores:
         return pd.DataFrame(columns=SCORE_COLUMNS)
-    frame: pd.DataFrame = pa.concat_tables(scores).combine_chunks().to_pandas(categories=["manifest"])
-    frame["accuracy"] = frame["correct"] / frame["total"]
-    return frame[SCORE_COLUMNS]
+    tables = list(scores)
+    numbers: dict[str, int] = {}
+    codes = []
+    for place, table in enumerate(tables):
+        own = table["manifest"].combine_chunks()
+        own = own if isinstance(own, pa.DictionaryArray) else own.dictionary_encode()
+        named = [numbers.setdefault(str(name), len(numbers)) for name in own.dictionary.to_pylist()]
+        codes.append(np.asarray(named, dtype=np.int32)[own.indices.to_numpy()])
+        tables[place] = table.drop_columns(["manifest"])
+    columns: dict[str, Any] = {"manifest": pd.Categorical.from_codes(np.concatenate(codes), list(numbers))}
+    del codes
+    for name in ("run", "shot", "task", "correct", "total"):
+        columns[name] = np.concatenate([table[name].to_numpy() for table in tables])
+        tables = [table.drop_columns([name]) for table in tables]
+    columns["accuracy"] = columns["correct"] / columns["total"]
+    return pd.DataFrame({name: columns[name] for name in SCORE_COLUMNS}, copy=False)
 
 
 def _run(run: int, folder: Path, out: Path, record: RunRecord) -> dict[str, Any]:

@@ -21,6 +21,8 @@ class Made:
     """``torch 2.13.0+cpu``."""
     hardware: tuple[str, ...] = ()
     """``CPU, 2 cores, 1 thread a run``."""
+    hosts: tuple[str, ...] = ()
+    """What the machines are called, of the runs that say it."""
     first: str = ""
     """Day of the earliest run, ISO 8601, UTC."""
     last: str = ""
@@ -46,6 +48,7 @@ def made(runs: pd.DataFrame) -> Made:
         versions=_each(_version(one) for one in environments),
         libraries=_each(f"{name} {one[name]}" for name in ("torch", "numpy") for one in environments if one.get(name)),
         hardware=_each(_hardware(one) for one in environments),
+        hosts=_each(str(one.get("host") or "") for one in environments),
         first=days[0] if days else "",
         last=days[-1] if days else "",
         runs=len(runs),

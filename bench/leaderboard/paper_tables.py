@@ -17,7 +17,7 @@ from bench.basics.errors import BenchError
 from bench.basics.side import ordered
 from bench.leaderboard.loading import Frames
 from bench.leaderboard.published import Published, is_dataset, printed
-from bench.leaderboard.score_table import Entry, EvaluationSet, ScoreTable, left_out
+from bench.leaderboard.score_table import Entry, EvaluationSet, ScoreTable, left_out, score_table
 from bench.leaderboard.statistics import Scores, estimate
 from bench.leaderboard.trainings import (
     LENGTHS,
@@ -112,7 +112,7 @@ def fill(layout: PaperLayout, frames: Frames, everywhere: bool = False) -> Fille
     rows = layout.rows(_values(layout, frames, defaults))
     cells = [[layout.cell(row, column) for column in layout.columns] for row in rows]
     flat = [cell for row in cells for cell in row]
-    book = ScoreTable(frames)
+    book = score_table(frames)
     answers = {i: _answers(cell, book, frames, defaults, layout.way) for i, cell in enumerate(flat)}
     if not everywhere:
         own = {i: [a for a in found if _is_of(a, layout)] for i, found in answers.items()}

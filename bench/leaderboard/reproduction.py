@@ -21,6 +21,7 @@ from bench.leaderboard.trainings import changes
 from bench.planning import catalogue
 from bench.planning.catalogue import Variant
 from bench.planning.values import same, setting
+from bench.planning.yaml_files import read_yaml
 
 NAME = r"[\w.-]+"
 """What methods, budgets and datasets can be called on the command line."""
@@ -49,8 +50,7 @@ def commands(table: Table, frames: Frames, known: Mapping[str, Variant] | None =
     line: ``bench run`` did not make it.
     """
     asked: dict[_Shared, dict[tuple[str, int], set[int]]] = defaultdict(lambda: defaultdict(set))
-    runs = frames.runs.set_index("run")[["dataset", "method", "budget", "seed", "config"]].to_dict("index")
-    answered = set(zip(frames.evaluations["run"], frames.evaluations["manifest"]))
+    runs, answered = frames.facts, frames.answered
     known = catalogue.variants() if known is None else known
     for run in (run for row in table.rows for run in row.runs):
         if not _can_be_typed(runs[run]):
@@ -228,7 +228,7 @@ def _tasks(
     dataset: str, budget: str, fixed: Mapping[str, str], tasks: EvaluationSet, config: Mapping[str, Any]
 ) -> dict[str, str]:
     """Which tasks were answered, where the names of dataset and budget do not say it."""
-    defaults = dict(catalogue.read_yaml(catalogue.config_folders()[0] / "config.yaml"))
+    defaults = dict(read_yaml(catalogue.config_folders()[0] / "config.yaml"))
     known = dataset in catalogue.options("dataset")
     recommended = catalogue.raw("dataset", dataset).get("recommend", {}).get("tasks", {}) if known else {}
     given = {"way": tasks.way, "query": tasks.query, "split": tasks.split}

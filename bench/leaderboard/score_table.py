@@ -4,9 +4,11 @@ from.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
@@ -66,10 +68,11 @@ class ScoreTable:
 
     def __init__(self, frames: Frames) -> None:
         finished = frames.finished.sort_values([*ROW, "seed"], kind="stable")
-        self.entries = tuple(
-            _entry(dict(zip(ROW, map(str, key))), group) for key, group in finished.groupby(ROW, sort=True)
-        )
+        self.entries = tuple(_entries(finished))
         self._scores = frames.task_scores()
+        self._answered: dict[int, set[str]] = {}
+        for run, manifest in self._scores:
+            self._answered.setdefault(run, set()).add(manifest)
         where = finished.set_index("run")[["dataset", "dataset_hash"]]
         sets = frames.evaluations.join(where, on="run").drop(columns="run").drop_duplicates("manifest")
         self.manifests: dict[str, EvaluationSet] = {}
@@ -87,34 +90,60 @@ class ScoreTable:
 
     def answered(self, entry: Entry) -> set[str]:
         """The manifests that at least one run of the entry answered."""
-        runs = set(entry.runs)
-        return {manifest for run, manifest in self._scores if run in runs}
+        return set().union(*(self._answered.get(run, ()) for run in entry.runs))
 
 
-def _entry(key: Mapping[str, str], runs: pd.DataFrame) -> Entry:
-    first = runs.iloc[0]
+def score_table(frames: Frames) -> ScoreTable:
+    """The table of these frames; of the same frames it is made once, as a report asks for it a dozen times."""
+    if (found := _made.get(frames)) is None:
+        found = _made[frames] = ScoreTable(frames)
+    return found
+
+
+_made: WeakKeyDictionary[Frames, ScoreTable] = WeakKeyDictionary()
+
+
+def _entries(finished: pd.DataFrame) -> Iterator[Entry]:
+    """finished: sorted by row and seed. Plain lists, for there may be as many rows as runs."""
+    columns = {str(name): finished[name].tolist() for name in finished.columns}
+    keys = list(zip(*(map(str, columns[name]) for name in ROW)))
+    start = 0
+    while start < len(keys):
+        end = next((at for at in range(start, len(keys)) if keys[at] != keys[start]), len(keys))
+        group = {name: values[start:end] for name, values in columns.items()}
+        yield _entry(dict(zip(ROW, keys[start])), group)
+        start = end
+
+
+def _entry(key: Mapping[str, str], runs: Mapping[str, list[Any]]) -> Entry:
     transductive = [bool(value) for value in runs["transductive"] if not pd.isna(value)]
     return Entry(
         **key,
         seeds=tuple(int(seed) for seed in runs["seed"]),
         runs=tuple(int(run) for run in runs["run"]),
         facts={
-            "title": str(first["title"]),
-            "group": str(first["group"]),
-            "cite": str(first["cite"]),
-            "config": first["config"],
-            "supervised": bool(runs["supervised"].any()),
+            "title": str(runs["title"][0]),
+            "group": str(runs["group"][0]),
+            "cite": str(runs["cite"][0]),
+            "config": runs["config"][0],
+            "supervised": any(runs["supervised"]),
             "transductive": any(transductive) if transductive else None,
-            "outside_data": bool(runs["outside_data"].any()),
+            "outside_data": any(runs["outside_data"]),
             "side": ordered(word for words in runs["side"] for word in words),
-            "train_seconds": float(runs["train_seconds"].mean()),
+            "train_seconds": _mean(runs["train_seconds"], skipna=True),
             # One run of unknown cost makes the mean unknown.
-            **{name: float(runs[name].mean(skipna=False)) for name in COST_COLUMNS},
-            "peak_memory_mib": float(runs["peak_memory_mib"].max()),
+            **{name: _mean(runs[name], skipna=False) for name in COST_COLUMNS},
+            "peak_memory_mib": max(
+                (one for one in map(float, runs["peak_memory_mib"]) if one == one), default=math.nan
+            ),
             "left_out": left_out(runs["notes"]),
             "unanswered": unanswered(runs["notes"]),
         },
     )
+
+
+def _mean(values: list[float], skipna: bool) -> float:
+    return float(values[0]) if len(values) == 1 else float(pd.Series(values, dtype=float).mean(skipna=skipna))
 
 
 def unanswered(notes: Iterable[Mapping[str, Any]]) -> dict[str, str]:

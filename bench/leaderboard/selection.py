@@ -10,7 +10,7 @@ import pandas as pd
 
 from bench.basics.errors import BenchError, did_you_mean
 from bench.basics.side import ON_RECORD, SIDE, UNDECLARED
-from bench.leaderboard.loading import Frames
+from bench.leaderboard.loading import Frames, of_runs
 
 
 def select(frames: Frames, folders: Collection[Path], manifests: Collection[str]) -> Frames:
@@ -78,7 +78,7 @@ def without(frames: Frames, asked: Wanted) -> tuple[Frames, tuple[str, ...]]:
     runs = frames.runs[kept].reset_index(drop=True)
 
     def part(frame: pd.DataFrame) -> pd.DataFrame:
-        return frame[frame["run"].isin(set(runs["run"]))].reset_index(drop=True)
+        return of_runs(frame, set(runs["run"]))
 
     left = replace(frames, runs=runs, evaluations=part(frames.evaluations), scores=part(frames.scores))
     return left, tuple(sentences)

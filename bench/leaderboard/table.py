@@ -20,7 +20,7 @@ from bench.leaderboard.board import Board, Preference, arrange
 from bench.leaderboard.loading import Frames
 from bench.leaderboard.made import Made, made
 from bench.leaderboard.rows import GROUPS, Row, group_entries, row
-from bench.leaderboard.score_table import EvaluationSet, ScoreTable, Shape
+from bench.leaderboard.score_table import EvaluationSet, ScoreTable, Shape, score_table
 
 MOST_BYTES_OF_NAME = 160
 
@@ -107,7 +107,7 @@ def build(frames: Frames, preference: Preference | None = None) -> Leaderboard:
         counts = frames.runs["status"].value_counts().sort_index()
         told = ", ".join(f"{count} {status}" for status, count in counts.items())
         raise BenchError(f"no run is finished ({told or 'no runs'}); see the reason in run.json or run again")
-    book = ScoreTable(frames)
+    book = score_table(frames)
     tables: list[Table] = []
     for number, manifests in _tables(book):
         table = _table(book, number, manifests, frames.runs, preference)

@@ -184,6 +184,8 @@ def check(kind: str, name: str, values: Mapping[str, Any], groups: Collection[st
         _check_overrides(typed(ExperimentFile, values).overrides, "overrides")
     elif kind == "budget":
         _check_overrides(typed(BudgetFile, values).recommend, "recommend")
+    elif kind == "executor":
+        typed(Card, values.get("card") or {})  # each executor checks its settings itself
     else:
         _check_component(kind, name, values, groups, reserved)
 

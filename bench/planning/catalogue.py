@@ -16,13 +16,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from bench.basics.errors import BenchError, did_you_mean
 from bench.basics.typed import typed
 from bench.planning import cards, places
-from bench.planning.lines import line_of, with_line, yaml_fault
+from bench.planning.lines import line_of, with_line
 from bench.planning.places import OWN_PACKAGES, Plugin
+from bench.planning.unchanging import once
+from bench.planning.yaml_files import read_yaml
 
 RESERVED = (
     *("_target_", "identity", "card", "uses", "prefers", "variants", "headline", "recommend", "defaults", "own"),
@@ -37,10 +37,8 @@ RESERVED = (
 run keeps its key, so that records from before still count.
 """
 
-NO_GROUPS = ("experiment", "published")
+NO_GROUPS = ("experiment", "executor", "published")
 """Folders of ``configs`` whose files no configuration is composed of."""
-
-MOST_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +89,7 @@ def check_allowed(target: str) -> None:
         )
 
 
+@once
 def said_in(target: str, key: str) -> str:
     """Where a component with that class says ``key``: ``FILE, line 3: ``, or nothing where that cannot be told."""
     for group in groups():
@@ -116,8 +115,13 @@ class Option:
     reason: str | None
 
 
-def files(group: str) -> Iterator[Option]:
+@once
+def files(group: str) -> tuple[Option, ...]:
     """Every file of a group, the project's own first; of two with one name the second cannot be used."""
+    return tuple(_files(group))
+
+
+def _files(group: str) -> Iterator[Option]:
     taken: dict[str, Path] = {}
     known = groups()
     for folder in config_folders():
@@ -131,6 +135,7 @@ def files(group: str) -> Iterator[Option]:
             yield Option(path.stem, path, reason)
 
 
+@once
 def options(group: str) -> dict[str, Path]:
     """Name -> file of a group, as far as it can be used; the project's own names win over a plugin's."""
     return {one.name: one.path for one in files(group) if one.reason is None}
@@ -156,6 +161,7 @@ def _checked(group: str, path: Path, _: tuple[int, int], known: tuple[str, ...])
     return None
 
 
+@once
 def groups() -> tuple[str, ...]:
     """The groups that Hydra composes."""
     found: set[str] = set()
@@ -196,6 +202,7 @@ def _unusable(group: str, wanted: str) -> str:
     return f"; 'bench list plugins' says why {', '.join(names[:3])}{more} cannot be used" if names else ""
 
 
+@once
 def raw(group: str, name: str) -> dict[str, Any]:
     """The YAML of one option, not composed. BenchError with a suggestion for an unknown name."""
     known: dict[str, Path] = {}
@@ -213,11 +220,13 @@ def raw(group: str, name: str) -> dict[str, Any]:
     return read_yaml(known[name])
 
 
+@once
 def is_own(group: str, option: str) -> bool:
     """Whether an option is of this project, and not of a plugin."""
     return options(group)[option].is_relative_to(places.ROOT)
 
 
+@once
 def identity(group: str, option: str) -> str:
     """What stands for a component in the keys of its runs: what its YAML declares.
 
@@ -251,34 +260,7 @@ def _since(group: str, target: str) -> Mapping[str, Any]:
     return {**added, **({"identity": names.pop()} if len(names) == 1 else {})}
 
 
-@cache
-def _read(path: Path, _: float) -> Any:
-    if not path.is_file():
-        raise OSError("it is no file")
-    with path.open("rb") as file:
-        data = file.read(MOST_BYTES + 1)
-    if len(data) > MOST_BYTES:
-        raise ValueError(f"more than {MOST_BYTES} bytes")
-    return yaml.load(data.decode("utf-8-sig"), _LOADER)
-
-
-# The same values from libyaml, where PyYAML was built with it, in a tenth of the time.
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML mapping from a file; BenchError names the file when it is not one."""
-    try:
-        value = _read(path, path.stat().st_mtime)
-    except OSError as error:
-        raise BenchError(f"cannot read {path}: {error.strerror or error}") from error
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:  # ValueError: the 32nd of a month, say
-        raise BenchError(f"{path} is not valid YAML: {yaml_fault(error)}") from error
-    if not isinstance(value, dict):
-        raise BenchError(f"{path} must hold a YAML mapping")
-    return value
-
-
+@once
 def variants() -> dict[str, Variant]:
     """Every exact method name. Of two with one name the first counts, and the project's own come first."""
     found: dict[str, Variant] = {}

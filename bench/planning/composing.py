@@ -1,64 +1,37 @@
-"""From names and overrides to a checked configuration: the only caller of Hydra."""
+"""From names and overrides to a checked configuration."""
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 from bench.basics.errors import BenchError, did_you_mean
-from bench.basics.precision import FLOAT32, check_precision
+from bench.basics.precision import check_precision
 from bench.planning import catalogue, code
 from bench.planning.catalogue import RESERVED, Variant
 from bench.planning.components import check_choices, resolve, used_groups
+from bench.planning.merging import check_schema, composed
 from bench.planning.naming import UNPREFIXED, check_dataset_name, row_name
-from bench.planning.overrides import FLAGS, UNNAMED, Override, as_float, check_finite, check_type, quoted
+from bench.planning.overrides import FLAGS, UNNAMED, Override, as_float, check_finite, check_type
 from bench.planning.places import OWN_PACKAGES
 from bench.planning.values import setting
 
 
-@dataclass
-class TrainSchema:
-    """Shape of the tasks that methods meta-train on."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What :func:`compose` was told: it gives the same again, without the request that it was part of."""
 
-    way: int = 5
-    shot: int = 1
-    query: int = 5
-
-
-@dataclass
-class BudgetSchema:
-    """See :class:`bench.contracts.Budget`."""
-
-    name: str = ""
-    meta_iterations: int = 0
-    generator_epochs: int = 0
-    encoder_epochs: int = 0
-    generator_snapshots: list[int] = field(default_factory=list)
-    evaluation_tasks: int = 1000
-    validate_every: int = 0
-    validation_tasks: int = 100
-    checkpoint_seconds: float = 15.0
-
-
-@dataclass
-class Schema:
-    """The root of a composed configuration. Components are checked by their own classes."""
-
-    dataset: dict[str, Any] = field(default_factory=dict)
-    method: dict[str, Any] = field(default_factory=dict)
-    budget: BudgetSchema = field(default_factory=BudgetSchema)
-    way: int = 5
-    shots: list[int] = field(default_factory=lambda: [1])
-    query: int = 15
-    split: str = "test"
-    evaluation_seed: int = 0
-    precision: str = FLOAT32
-    train: TrainSchema = field(default_factory=TrainSchema)
+    method: str
+    """An exact name."""
+    dataset: str
+    budget: str
+    overrides: tuple[str, ...]
+    """Those that apply to it."""
+    ways: tuple[int, ...] = ()
+    shots: tuple[int, ...] = (1,)
+    data_dir: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +46,7 @@ class RunConfig:
     budget_name: str
     unanswered: tuple[int, ...] = ()
     """Ways that were asked for, but not of this method: its learner cannot answer them."""
+    asked: Asked | None = field(default=None, compare=False)
 
 
 def compose(
@@ -102,21 +76,21 @@ def compose(
         if override.key in fixed and override.value != fixed[override.key].value and not variant.reference:
             raise BenchError(f"{override.text!r}: the name {variant.name!r} fixes {fixed[override.key].text}")
     overrides = [o for o in overrides if o.key not in fixed]
-    used = used_groups(_hydra(base.values()))
+    used = used_groups(composed(base.values()))
     chosen = [o for o in overrides if o.is_group and o.key in used]
-    staged = _hydra({**base, **{o.key: o for o in chosen}}.values())
+    staged = composed({**base, **{o.key: o for o in chosen}}.values())
     used = used_groups(staged)
     # What a budget recommends ranks below every other setting, and applies to the methods that have it.
     mine = OWN_PACKAGES if catalogue.is_own("budget", budget) else ()
     budget_values = [
         o for o in _recommended_by_budget(budget) if _applies(o, staged, used) and _meant_for(o, staged, mine)
     ]
-    before = _hydra({**base, **{o.key: o for o in budget_values}}.values())
+    before = composed({**base, **{o.key: o for o in budget_values}}.values())
     applied = [o for o in overrides if (o.is_group and o.key in used) or (not o.is_group and _applies(o, staged, used))]
     for override in applied:
         if not override.is_group:
             check_type(override, staged)
-    values = _hydra({**base, **{o.key: o for o in [*chosen, *budget_values, *applied]}}.values())
+    values = composed({**base, **{o.key: o for o in [*chosen, *budget_values, *applied]}}.values())
     values["budget"].pop("recommend", None)
     for override in applied:
         as_float(override.key, values, before)
@@ -138,7 +112,7 @@ def compose(
     for group in catalogue.groups():
         if group not in used | {"dataset", "budget", "method"}:
             values.pop(group, None)
-    _check_schema(values)
+    check_schema(values)
     pinned = {f"{group}.sha256" for group in used if values[group].get("own")}  # shown beside what it is the hash of
     unnamed = pinned | set(UNNAMED)
     changed = [o for o in applied if o.key not in unnamed and setting(values, o.key) != setting(before, o.key)]
@@ -153,19 +127,28 @@ def compose(
             str(values["dataset"].get("name") or dataset), [o for o in changed if head[o.key] == "dataset"], values
         ),
         budget_name=row_name(budget, [o for o in changed if head[o.key] == "budget"], values),
+        asked=Asked(
+            variant.name,
+            dataset,
+            budget,
+            tuple(o.text for o in applied if not (ways and o.key == "way")),
+            tuple(ways),
+            tuple(shots),
+            data_dir,
+        ),
     )
 
 
 def dataset_values(name: str, overrides: Sequence[Override], data_dir: Any = None) -> dict[str, Any]:
     """The configuration of a dataset alone, for commands that need no method. Only ``dataset.*`` may be set."""
     catalogue.raw("dataset", name)
-    values = _hydra([Override("dataset", f"dataset={name}")])
+    values = composed([Override("dataset", f"dataset={name}")])
     known = [key for key in _leaves(values) if key.startswith("dataset.")]
     for override in overrides:
         if override.key not in known:
             raise BenchError(f"dataset {name!r} has no setting {override.key!r}.{did_you_mean(override.key, known)}")
         check_type(override, values)
-    values = _hydra([Override("dataset", f"dataset={name}"), *overrides])
+    values = composed([Override("dataset", f"dataset={name}"), *overrides])
     for override in overrides:
         check_finite(override, values)
     check_dataset_name(name, values["dataset"])
@@ -191,7 +174,7 @@ def check_overrides(overrides: Sequence[Override], variants: Sequence[Variant], 
 def _known(choices: dict[str, Override], variants: Sequence[Variant], dataset: str, budget: str) -> set[str]:
     known: set[str] = set()
     for variant in variants:
-        values = _hydra((_base(variant, dataset, budget) | choices | _fixed(variant)).values())
+        values = composed((_base(variant, dataset, budget) | choices | _fixed(variant)).values())
         used = used_groups(values)
         known |= {key for key in _leaves(values) if _in_scope(key, used)} | used
     return known
@@ -269,56 +252,6 @@ def _base(variant: Variant, dataset: str, budget: str) -> dict[str, Override]:
     return {key: Override(key, f"{key}={value}") for key, value in choices.items()} | fixed
 
 
-def _hydra(overrides: Iterable[Override]) -> dict[str, Any]:
-    """Compose with Hydra and resolve."""
-    return copy.deepcopy(_hydra_texts(tuple(o.text for o in overrides)))
-
-
-@lru_cache(maxsize=512)
-def _hydra_texts(given: tuple[str, ...]) -> dict[str, Any]:
-    """Hydra's global state is entered and left here."""
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-    from omegaconf import OmegaConf, open_dict
-
-    own, *others = catalogue.config_folders()
-    texts = [*given, f"hydra.searchpath=[{','.join(quoted(f'file://{one}') for one in others)}]"]
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(config_dir=str(own), version_base="1.3"):
-            config = hydra_compose(config_name="config", overrides=texts, return_hydra_config=True)
-            choices = dict(config.hydra.runtime.choices)
-            with open_dict(config):
-                del config.hydra
-            container = OmegaConf.to_container(config, resolve=True)
-    except BenchError:
-        raise
-    # Libraries read here what other people wrote, and answer it with exceptions of all kinds.
-    except Exception as error:
-        first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise BenchError(f"the configuration cannot be composed: {first}") from error
-    assert isinstance(container, dict)
-    for group, option in choices.items():
-        if group in container and group not in ("dataset", "budget"):  # of a dataset the content counts
-            if not isinstance(container[group], dict):
-                raise BenchError(f"{group} {option!r} is no mapping once it is composed: {container[group]!r}")
-            container[group]["identity"] = catalogue.identity(group, option)
-    _refuse_infinite(container)
-    return {str(key): value for key, value in container.items()}
-
-
-def _refuse_infinite(value: Any, where: str = "") -> None:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            _refuse_infinite(item, f"{where}.{key}" if where else str(key))
-    elif isinstance(value, list):
-        for item in value:
-            _refuse_infinite(item, where)
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise BenchError(f"'{where}={value}' is not a finite number")
-
-
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
     for key, value in values.items():
         if key in RESERVED or (not prefix and key in FLAGS and not isinstance(value, Mapping)):
@@ -348,14 +281,3 @@ def _meant_for(override: Override, values: Mapping[str, Any], packages: Sequence
 
 def _recommended_by_budget(budget: str) -> list[Override]:
     return [Override(text.partition("=")[0], text) for text in catalogue.raw("budget", budget).get("recommend", ())]
-
-
-def _check_schema(values: Mapping[str, Any]) -> None:
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    known = {f.name for f in dataclasses.fields(Schema)}
-    try:
-        OmegaConf.merge(OmegaConf.structured(Schema), {k: v for k, v in values.items() if k in known})
-    except OmegaConfBaseException as error:
-        raise BenchError(f"the configuration is wrong: {str(error).splitlines()[0]}") from error

@@ -78,7 +78,6 @@ class _Sample:
     settings: Mapping[str, Any]
     threads: int | None
     source: str
-    grows: bool = False
 
 
 @dataclass
@@ -96,6 +95,12 @@ class History:
     _samples: dict[str, list[_Sample]] = field(default_factory=lambda: defaultdict(list))
     _deriving: set[str] = field(default_factory=set)
     """Of methods that make something from a trained encoder, such as clusters."""
+    _growing: set[str] = field(default_factory=set)
+    """Parts of which a shorter training is the beginning of a longer one."""
+    _settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Each once, however many records have the same: seeds of a row differ in nothing here."""
+    _answers: dict[tuple[str, float | None, str], tuple[float | None, set[str]]] = field(default_factory=dict)
+    """What was asked already; seeds of a row ask the same."""
 
     def add(self, record: RunRecord, made: Sequence[Made], source: str, trained: bool = True) -> None:
         """Learn from a finished run; from one of another dataset or device, or that makes no sense, nothing.
@@ -194,8 +199,7 @@ class History:
             return Shared(mine, 0.0)
         part = alike.trained_part(values, group) if group else alike.derived_part(values)
         seconds = self._told(part, epochs, values, sources)
-        grows = any(one.grows for one in self._samples.get(part, ()))
-        return Shared(alike.identity(values, group, None, seed) if grows else mine, seconds)
+        return Shared(alike.identity(values, group, None, seed) if part in self._growing else mine, seconds)
 
     def _note(
         self,
@@ -209,7 +213,11 @@ class History:
         more: Mapping[str, Any] | None = None,
     ) -> None:
         settings = {**alike.flat(values), **(more or {})}
-        self._samples[key].append(_Sample(length, seconds, settings, threads, source, grows))
+        settings = self._settings.setdefault(_written(settings), settings)
+        self._samples[key].append(_Sample(length, seconds, settings, threads, source))
+        self._answers.clear()
+        if grows:
+            self._growing.add(key)
 
     def _told(
         self,
@@ -224,17 +232,22 @@ class History:
         if not samples:
             return None
         wanted = {**alike.flat(values), **(more or {})}
+        asked = key, length, _written(wanted)
+        if asked not in self._answers:
+            best = self._closest(samples, wanted)
+            seconds = median(one.seconds for one in best) if length is None else _at(length, best)
+            self._answers[asked] = seconds, {one.source for one in best}
+        sources |= self._answers[asked][1]
+        return self._answers[asked][0]
 
-        def far(one: _Sample) -> tuple[bool, int]:
-            differing = sum(one.settings.get(name) != value for name, value in wanted.items())
-            return None not in (one.threads, self.threads) and one.threads != self.threads, differing
-
-        least = min(map(far, samples))
-        best = [one for one in samples if far(one) == least]
-        sources |= {one.source for one in best}
-        if length is None:
-            return median(one.seconds for one in best)
-        return _at(length, best)
+    def _closest(self, samples: Sequence[_Sample], wanted: Mapping[str, Any]) -> list[_Sample]:
+        far: dict[tuple[int, int | None], tuple[bool, int]] = {}
+        for one in samples:
+            if (what := (id(one.settings), one.threads)) not in far:
+                differing = sum(one.settings.get(name) != value for name, value in wanted.items())
+                far[what] = (None not in (one.threads, self.threads) and one.threads != self.threads, differing)
+        least = min(far.values())
+        return [one for one in samples if far[id(one.settings), one.threads] == least]
 
 
 def schedule(
@@ -259,6 +272,10 @@ def schedule(
         works.append(now - began - waited)
         heapq.heappush(free, now)
     return works, max(free)
+
+
+def _written(settings: Mapping[str, Any]) -> str:
+    return repr(sorted(settings.items(), key=lambda item: item[0]))
 
 
 def _at(length: float, samples: Sequence[_Sample]) -> float:

@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from bench.basics.errors import BenchError
@@ -133,7 +134,7 @@ def check_type(override: Override, values: Mapping[str, Any]) -> None:
 
     Null is a value only where it is the default, or where the class says so.
     """
-    default, given = setting(values, override.key), _parsed(override)
+    default, given = setting(values, override.key), value_of(override)
     if default is None:
         if given is not None:
             _check_annotation(override, values, given)
@@ -228,10 +229,12 @@ def setting_text(key: str, text: str) -> str:
     return f"{key}={text if re.fullmatch(r'[A-Za-z0-9_./@:~-]+', text) else quoted(text)}"
 
 
-def _parsed(override: Override) -> Any:
+def value_of(override: Override) -> Any:
+    """The value as Hydra reads it: a number, a word, a list, a switch, null, or several for a sweep."""
     return _hydra_override(override).value()
 
 
+@lru_cache(maxsize=4096)
 def _hydra_override(override: Override) -> Any:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException

@@ -35,6 +35,7 @@ from bench.basics.errors import BenchError, did_you_mean
 from bench.basics.typed import typed
 from bench.planning import catalogue
 from bench.planning.values import plain, same, setting
+from bench.planning.yaml_files import read_yaml
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +311,7 @@ def _way_of(values: Mapping[str, Any]) -> int:
     told = dict(text.split("=", 1) for text in values.get("overrides", ()))
     dataset = str(values.get("dataset", ""))
     usual = catalogue.raw("dataset", dataset).get("recommend", {}) if dataset in catalogue.options("dataset") else {}
-    root = catalogue.read_yaml(catalogue.config_folders()[0] / "config.yaml")
+    root = read_yaml(catalogue.config_folders()[0] / "config.yaml")
     way: Any = _read(told["way"]) if "way" in told else usual.get("tasks", {}).get("way", root["way"])
     return int(way if isinstance(way, int) else root["way"])
 

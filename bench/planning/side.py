@@ -23,6 +23,7 @@ from bench.basics.side import OUTSIDE_DATA, OUTSIDE_LABELS, TRANSDUCTION, UNDECL
 from bench.planning import catalogue, components
 from bench.planning.cards import CONDITION
 from bench.planning.values import same, setting
+from bench.planning.yaml_files import read_yaml
 from bench.records.record import RunRecord
 
 UNUSED = "unused_side"
@@ -92,7 +93,7 @@ def by_default(one: catalogue.Variant) -> dict[str, Any]:
 
 def with_options(one: catalogue.Variant) -> tuple[dict[str, Any], dict[str, str]]:
     """The same, and group -> option of each."""
-    root = catalogue.read_yaml(catalogue.config_folders()[0] / "config.yaml")
+    root = read_yaml(catalogue.config_folders()[0] / "config.yaml")
     options = {group: str(name) for line in root["defaults"] if isinstance(line, dict) for group, name in line.items()}
     fixed = dict(text.split("=", 1) for text in one.overrides)
     options |= catalogue.raw("method", one.family).get("prefers") or {}

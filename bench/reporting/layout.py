@@ -76,6 +76,9 @@ def key(table: Table, hidden: Collection[str] = ()) -> list[str]:
         f"{BELOW} significantly worse than training from scratch": any(one.below_floor for one in verdicts),
         f"{WALL} by the clock on the wall of a shared machine": "cost" not in hidden
         and any(WALL in write.time(row.cost) for row in table.rows),
+        f"times were taken on {len(table.made.hosts)} hosts, so they compare only as far as those are equally fast": (
+            len(table.made.hosts) > 1 and "cost" not in hidden
+        ),
         f"{NOT_RUN} not answered": any(shape not in row.scores for row in table.rows for shape in table.manifests),
         f"{DASH} no such number": True,
     }
@@ -104,6 +107,7 @@ def provenance(table: Table) -> list[tuple[str, str]]:
         ("version", ", ".join(made.versions)),
         ("libraries", ", ".join(made.libraries)),
         ("hardware", "; ".join(made.hardware)),
+        ("hosts", ", ".join(made.hosts)),
         ("data", made.about),
         ("licence of the data", made.licence),
         ("source of the data", ", ".join(part for part in (made.cite, made.homepage) if part)),

@@ -269,10 +269,8 @@ class _Maker:
         """The commands that make a row again, and the folders of its runs."""
         if self.frames is None:
             return (), ()
-        runs = self.frames.runs[self.frames.runs["run"].isin(row.runs)]
-        answered = self.frames.evaluations[self.frames.evaluations["run"].isin(row.runs)]
-        own = replace(self.frames, runs=runs, evaluations=answered)
-        return commands(replace(self.table, rows=(row,)), own, self.known), tuple(runs["folder"])
+        folders = tuple(self.frames.facts[run]["folder"] for run in sorted(row.runs))
+        return commands(replace(self.table, rows=(row,)), self.frames, self.known), folders
 
     def anchor(self, row: Row, key: str) -> str:
         """Says which table, section and row; unlike any other of the page, and the same on every page."""

@@ -22,6 +22,7 @@ from bench.leaderboard.table import Leaderboard, build
 from bench.looking.inspection.example import Example
 from bench.looking.inspection.records import Inspection
 from bench.planning.paper_layout import paper_layout, paper_layouts
+from bench.planning.unchanging import unchanging
 from bench.reporting import csv, inspections
 from bench.reporting import paper_tables as experiments
 from bench.reporting.curves import Curves
@@ -64,11 +65,14 @@ def write_report(
     Raises BenchError for an unknown format, where no run is finished, and where the folder cannot be written to.
     """
     _check(formats)
-    if records:
-        with kept(outs, reports / "records", experiment) as folder:
-            written = _write_report(folder, reports, formats, experiment, warn, side, select, show, "records/", paper)
-            return [*written, reports / "records"]
-    return _write_report(outs, reports, formats, experiment, warn, side, select, show, _below(outs, reports), paper)
+    with unchanging():
+        if records:
+            with kept(outs, reports / "records", experiment) as folder:
+                written = _write_report(
+                    folder, reports, formats, experiment, warn, side, select, show, "records/", paper
+                )
+                return [*written, reports / "records"]
+        return _write_report(outs, reports, formats, experiment, warn, side, select, show, _below(outs, reports), paper)
 
 
 def _write_report(

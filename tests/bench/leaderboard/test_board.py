@@ -14,6 +14,7 @@ from bench.leaderboard.loading import load
 from bench.leaderboard.pairs import all_pairs
 from bench.leaderboard.statistics import holm, paired_difference
 from bench.leaderboard.table import build
+from bench.reporting import layout
 
 SHAPE = (5, 1)
 NETWORK = {"backbone": {"card": {"title": "Conv4"}}, "learner": {"card": {"title": "MAML"}}}
@@ -217,6 +218,18 @@ def test_what_is_known_of_the_runs_stands_with_the_table(tmp_path):
     assert made.libraries == ("torch 2.11.0", "torch 2.13.0")
     assert made.hardware == ("CPU, 2 cores, 1 thread a run", "NVIDIA H100")
     assert (made.first, made.last, made.runs) == ("2026-02-01", "2026-02-02", 2)
+
+
+def test_times_of_several_hosts_are_not_compared_without_a_word(tmp_path):
+    for seed, names in enumerate((["node1"], ["node1", ""], ["node1", "node2"])):
+        out = tmp_path / str(seed)
+        for number, name in enumerate(names):
+            edit_record(run(out, f"m{number}", 0.5), environment={"device": "cpu", **({"host": name} if name else {})})
+        (table,) = build(load(out)).tables
+        several = any("times were taken on 2 hosts" in text for text in layout.key(table))
+        assert several == ("node2" in names)
+        assert table.made.hosts == tuple(name for name in names if name)
+    assert dict(layout.provenance(table))["hosts"] == "node1, node2"
 
 
 def test_an_untested_difference_has_no_rank(tmp_path):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from plugin_packages import METHOD, good, install
 
 from bench.basics.errors import BenchError
-from bench.planning import cards, catalogue, composing, places
+from bench.planning import cards, catalogue, merging, places
 from bench.planning.components import build
 from bench.planning.listing import listing
 from bench.planning.plan import Request, planned_runs, run_configs
@@ -20,7 +20,7 @@ GROUPS = ("backbone", "budget", "classifier", "dataset", "encoder", "generator",
 def forget():
     for cached in (catalogue.plugins, catalogue.plugin_packages, catalogue.config_folders, catalogue._since):
         cached.cache_clear()
-    composing._hydra_texts.cache_clear()
+    merging._hydra_texts.cache_clear()
 
 
 @pytest.fixture

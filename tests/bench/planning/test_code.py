@@ -10,7 +10,7 @@ import pytest
 from plugin_packages import good, install
 
 from bench.basics.errors import BenchError
-from bench.planning import catalogue, code, components, composing
+from bench.planning import catalogue, code, components, composing, merging
 from bench.planning.plan import Request, planned_runs, run_configs
 from bench.running.inputs import open_dataset
 from bench.training.artifacts import ArtifactStore
@@ -39,7 +39,7 @@ BRINGS_A_GENERATOR = {
 def forget():
     for cached in (catalogue.plugins, catalogue.plugin_packages, catalogue.config_folders, catalogue._since):
         cached.cache_clear()
-    composing._hydra_texts.cache_clear()
+    merging._hydra_texts.cache_clear()
 
 
 @pytest.fixture

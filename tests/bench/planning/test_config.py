@@ -13,7 +13,7 @@ from own_generators import COVERED, own_settings
 
 from bench.basics.errors import BenchError
 from bench.leaderboard.trained import trained
-from bench.planning import catalogue, components, composing
+from bench.planning import catalogue, components, merging
 from bench.planning.components import build
 from bench.planning.composing import check_overrides, compose
 from bench.planning.overrides import parse_overrides
@@ -365,7 +365,7 @@ def test_a_plugin_brings_configs_and_classes(tmp_path, monkeypatch):
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-plugin\nVersion: 1\n")
     (info / "entry_points.txt").write_text("[bench.plugins]\nmy_plugin = my_plugin\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    for cached in (catalogue.plugin_packages, catalogue.config_folders, composing._hydra_texts):
+    for cached in (catalogue.plugin_packages, catalogue.config_folders, merging._hydra_texts):
         cached.cache_clear()
     try:
         one = run_configs(Request(methods="mine", references=False))[0]
@@ -376,7 +376,7 @@ def test_a_plugin_brings_configs_and_classes(tmp_path, monkeypatch):
         assert trained(smoke[0].values, "unsupervised", "smoke").iterations == 10  # of its own network, by its own loop
     finally:
         monkeypatch.undo()
-        for cached in (catalogue.plugin_packages, catalogue.config_folders, composing._hydra_texts):
+        for cached in (catalogue.plugin_packages, catalogue.config_folders, merging._hydra_texts):
             cached.cache_clear()
 
 

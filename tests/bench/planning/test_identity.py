@@ -10,9 +10,10 @@ import pytest
 
 from bench.basics.errors import BenchError
 from bench.leaderboard.trainings import changes
-from bench.planning import catalogue, code, components, composing, moved
+from bench.planning import catalogue, code, components, composing, merging, moved, yaml_files
 from bench.planning.overrides import parse_overrides
 from bench.planning.plan import Request, planned_runs, run_configs, run_key
+from bench.planning.yaml_files import read_yaml
 
 REPORTS = Path(__file__).parents[3] / "reports"
 RECORDS = sorted(REPORTS.glob("*/records/*/*/*/run.json"))
@@ -63,7 +64,7 @@ def test_the_request_of_every_committed_record_has_its_key(monkeypatch):
 @pytest.mark.parametrize("group", IN_KEYS)
 def test_every_component_of_ours_declares_who_it_is(group):
     for option, path in catalogue.options(group).items():
-        assert "identity" in catalogue.read_yaml(path), f"configs/{group}/{option}.yaml"
+        assert "identity" in read_yaml(path), f"configs/{group}/{option}.yaml"
 
 
 METHOD = """
@@ -103,9 +104,9 @@ def plugin(tmp_path, monkeypatch):
         forget()
 
     def forget():
-        for cached in (catalogue.plugin_packages, catalogue.config_folders, catalogue._read, catalogue._since):
+        for cached in (catalogue.plugin_packages, catalogue.config_folders, yaml_files._read, catalogue._since):
             cached.cache_clear()
-        composing._hydra_texts.cache_clear()
+        merging._hydra_texts.cache_clear()
 
     yield put
     for name in [name for name in sys.modules if name.startswith("moving_plugin")]:

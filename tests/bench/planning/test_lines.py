@@ -6,7 +6,7 @@ import pytest
 from plugin_packages import METHOD, install
 
 from bench.basics.errors import BenchError
-from bench.planning import catalogue, composing
+from bench.planning import catalogue, merging
 from bench.planning.components import build
 from bench.planning.lines import line_of
 from bench.planning.listing import listing
@@ -23,7 +23,7 @@ def says(tmp_path, monkeypatch):
     def forget():
         for cached in (catalogue.plugins, catalogue.plugin_packages, catalogue.config_folders, catalogue._since):
             cached.cache_clear()
-        composing._hydra_texts.cache_clear()
+        merging._hydra_texts.cache_clear()
         for name in [name for name in sys.modules if name.partition(".")[0] == "lined"]:
             del sys.modules[name]
 

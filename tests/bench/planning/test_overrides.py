@@ -97,9 +97,9 @@ def test_a_setting_with_a_row_for_each_value_takes_a_range():
 def test_any_text_can_be_written_so_that_it_is_read_again(text):
     (override,) = parse_overrides([setting_text("encoder.path", text)])
     check_type(override, {"encoder": {"path": "x"}})
-    from bench.planning.overrides import _parsed
+    from bench.planning.overrides import value_of
 
-    assert _parsed(override) == text
+    assert value_of(override) == text
 
 
 @pytest.mark.parametrize(
