@@ -10,14 +10,28 @@ from pathlib import Path
 
 
 def usable_cpus() -> int:
-    """CPUs that this process may keep busy: by its affinity and by its quota of time; at least 1."""
-    quota = cpu_quota()
+    """CPUs that this process may keep busy: by its affinity, its quota of time and its SLURM job; at least 1."""
+    quota, given = cpu_quota(), cpus_of_job()
     # A quota of 1.5 CPUs keeps two threads busy, if not all the time.
-    return max(1, affinity() if quota is None else min(affinity(), math.ceil(quota)))
+    bounds = [affinity(), *([math.ceil(quota)] if quota is not None else []), *([given] if given else [])]
+    return max(1, min(bounds))
+
+
+def cpus_of_job() -> int | None:
+    """CPUs that SLURM gave to each task of the job that this process is part of; None outside of one.
+
+    Many clusters bind tasks to them, so that the affinity says it too; those without task/affinity or cgroups do not.
+    """
+    if "SLURM_JOB_ID" not in os.environ:
+        return None
+    for name in ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"):
+        if (found := os.environ.get(name, "")).isdecimal() and int(found) > 0:
+            return int(found)
+    return None
 
 
 def limited_by_quota() -> bool:
-    """Whether a quota allows less than the affinity. Libraries know the affinity themselves, but of no quota."""
+    """Whether less is allowed than the affinity. Libraries know the affinity themselves, but of no quota."""
     return usable_cpus() < affinity()
 
 

@@ -10,8 +10,8 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,15 @@ from bench.basics.errors import BenchError
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, within: Path | None = None) -> Iterator[Path]:
     """A temporary path beside ``path`` to write to; synced and renamed over ``path`` if the block succeeds.
 
-    Raises BenchError, in one sentence, when the disk is full or the folder cannot be written to.
+    within: another folder of the same file system for the temporary file. Raises BenchError, in one sentence, when the
+    disk is full or the folder cannot be written to.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        handle, name = tempfile.mkstemp(dir=within or path.parent, prefix=f".{path.name}.", suffix=".tmp")
         os.close(handle)
         temporary = Path(name)
         try:
@@ -86,15 +87,19 @@ def _exchange(one: Path, other: Path) -> bool:
     return bool(renameat2(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0)
 
 
-def write_text(path: Path, text: str) -> None:
+Replacing = Callable[[Path], AbstractContextManager[Path]]
+"""How a file is replaced: by :func:`replacing`, or as :meth:`bench.basics.claims.Claim.replacing` allows."""
+
+
+def write_text(path: Path, text: str, how: Replacing = replacing) -> None:
     """Write UTF-8 text, whole or not at all."""
-    with replacing(path) as temporary:
+    with how(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, how: Replacing = replacing) -> None:
     """Write a JSON document with sorted keys; NaN and infinities are refused."""
-    write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n", how)
 
 
 def check_regular(path: Path) -> None:

@@ -10,11 +10,14 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 GRACE = 5.0  # seconds that a loop has to come to the end of a step
+
+SAME = 1.0  # seconds in which a further signal is the same request: schedulers signal every process, and parents too
 
 STOPPING = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
@@ -75,6 +78,7 @@ class Interrupts:
         self.told = ""
         self._always = always
         self._steps = 0
+        self._when = 0.0
         self._before: dict[int, Any] = {}
         self._outer: Interrupts | None = None
 
@@ -102,12 +106,14 @@ class Interrupts:
             self._disarm()
             Interrupts._innermost = self._outer
             if self._outer is not None and self._outer.stopped is None:
-                self._outer.stopped = self.stopped
+                self._outer.stopped, self._outer._when = self.stopped, self._when
         self._before.clear()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        again = self.asked
-        self.stopped = Stopped(number)
+        again, now = self.asked, time.monotonic()
+        if again and now - self._when < SAME:
+            return
+        self.stopped, self._when = Stopped(number), now
         if self._steps and not again and hasattr(signal, "setitimer"):
             signal.signal(signal.SIGALRM, self._too_long)
             signal.setitimer(signal.ITIMER_REAL, GRACE)

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
-from filelock import FileLock
-
+from bench.basics.claims import Claim, beside
 from bench.basics.errors import BenchError
+from bench.basics.offline import is_offline
 from bench.datasets.faults import check_utf8, exists, is_utf8, no_fault_of_the_data, shown
 
 if TYPE_CHECKING:
@@ -273,9 +273,14 @@ def download(
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock"):
+        with Claim.take(beside(path)):
             if path.exists() and _fault(path, md5, sha256) is None:
                 return
+            if is_offline():
+                raise BenchError(
+                    f"{path} is not there, and nothing is fetched offline (--offline, or $BENCH_OFFLINE); get it where "
+                    f"there is a network, from {url}"
+                )
             furthest, failures = _size(part), 0
             while not _fetch_more(url, path.name, part, progress, most_bytes, timeout):
                 # Progress is a longer file: without Range, a server may break off at one place for ever.

@@ -6,7 +6,7 @@
         meta.json       content hash, shape, settings, counts, version, warnings, what it was made with
         images.seal.json   of a large dataset: that its images were verified, see :mod:`bench.datasets.sealing`
         unlabelled-train.npy, .json   of a large dataset: the same pixels in the order that methods see
-    <cache>/<name>-<key12>.lock
+    <cache>/.<name>-<key12>.claim/    while it is prepared: who does it
     <cache>/.<name>-<key12>.partial/  a preparation that was interrupted; the same command goes on from there
 
 The key is a hash of the source's settings and of this code's version, so changed settings make a new folder
@@ -22,15 +22,15 @@ import re
 import shutil
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeGuard
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
 
+from bench.basics.claims import Claim, Claimed, Lost, beside
 from bench.basics.errors import BenchError
 from bench.basics.files import install_folder, remove_leftovers
 from bench.basics.keys import content_key
@@ -41,6 +41,7 @@ from bench.datasets.likeness import likenesses
 from bench.datasets.opening import index_bytes, open_prepared
 from bench.datasets.preprocessing import described, made_with
 from bench.datasets.residence import is_large
+from bench.datasets.scratch import copied, open_copy
 from bench.datasets.source import SPLITS, AttributeSource, Dataset, DatasetSource, Item, WarningSource
 from bench.datasets.unfinished import Writing, write_images
 
@@ -68,11 +69,16 @@ def default_cache() -> Path:
 
 
 def load(
-    source: DatasetSource, cache: Path, progress: ProgressCallback | None = None, code: str | None = None
+    source: DatasetSource,
+    cache: Path,
+    progress: ProgressCallback | None = None,
+    code: str | None = None,
+    scratch: Path | None = None,
 ) -> Dataset:
     """The dataset of ``source``, prepared below ``cache`` if it is not there yet.
 
-    code: SHA-256 of other people's code that reads it; edited, it is prepared anew.
+    code: SHA-256 of other people's code that reads it; edited, it is prepared anew. scratch: a folder on a disk of this
+    host; the prepared dataset is copied there once, and opened from there.
 
     Two processes that ask at the same moment prepare it once. Raises BenchError when the raw data or the
     prepared copy are damaged, and when the copy cannot be written; Unfinished when the same call would go on.
@@ -82,7 +88,8 @@ def load(
             f"a dataset cannot be named {source.name!r}; a name has lower-case letters, digits, '.', '_' and '-' only"
         )
     try:
-        return _load(source, cache, progress, code)
+        dataset = _load(source, cache, progress, code, scratch)
+        return replace(dataset, preprocessing=described(source, dataset.image_shape))
     except MemoryError as error:
         raise Unfinished(
             f"there is not enough memory to prepare dataset {source.name!r}; what is done is kept, and the same "
@@ -90,7 +97,9 @@ def load(
         ) from error
 
 
-def _load(source: DatasetSource, cache: Path, progress: ProgressCallback | None, code: str | None) -> Dataset:
+def _load(
+    source: DatasetSource, cache: Path, progress: ProgressCallback | None, code: str | None, scratch: Path | None
+) -> Dataset:
     try:
         settings = dict(source.settings())
     except OSError as error:
@@ -98,22 +107,29 @@ def _load(source: DatasetSource, cache: Path, progress: ProgressCallback | None,
     read_by = {} if code is None else {"code": code}
     key = content_key({"name": source.name, "version": VERSION, "settings": settings, **read_by})
     folder = cache / f"{source.name}-{key[:12]}"
+    if scratch is not None and (found := open_copy(source.name, key, folder, scratch, progress)) is not None:
+        return found
     try:
         if not folder.is_dir():
             cache.mkdir(parents=True, exist_ok=True)
-            with FileLock(f"{folder}.lock"):
+            with Claim.take(beside(folder), told=_telling(progress)) as claim:
                 if not folder.is_dir():
                     _sweep(cache, folder)
-                    _prepare(source, settings, key, folder, progress)
+                    _prepare(source, settings, key, folder, progress, claim)
     except OSError as error:
         raise BenchError(f"cannot write to {cache}: {error.strerror or error}; {ELSEWHERE}") from error
-    dataset = open_prepared(source.name, key, folder, progress)
-    return replace(dataset, preprocessing=described(source, dataset.image_shape))
+    if scratch is not None:
+        return copied(source.name, key, folder, scratch, progress)
+    return open_prepared(source.name, key, folder, progress)
 
 
 def _unreadable(name: str, error: OSError) -> BenchError:
     where = shown(error.filename) if isinstance(error.filename, str | os.PathLike) else f"the files of {name!r}"
     return BenchError(f"cannot read {where}: {error.strerror or error}")
+
+
+def _telling(progress: ProgressCallback | None) -> Callable[[str], None] | None:
+    return None if progress is None else lambda line: progress(line, 0, 0, {})
 
 
 def _partial(folder: Path) -> Path:
@@ -128,9 +144,9 @@ def _sweep(cache: Path, folder: Path) -> None:
             newest = max(path.stat().st_mtime for path in (left, *left.iterdir()))
             if left == _partial(folder) or time.time() - newest < ABANDONED_DAYS * 86_400:
                 continue
-            with FileLock(cache / f"{name}.lock", timeout=0):
+            with Claim.take(beside(cache / name), wait=False):
                 shutil.rmtree(left, ignore_errors=True)
-        except (OSError, Timeout):
+        except (OSError, Claimed):
             continue
 
 
@@ -140,6 +156,7 @@ def _prepare(
     key: str,
     folder: Path,
     progress: ProgressCallback | None,
+    claim: Claim,
 ) -> None:
     try:
         items = source.scan()
@@ -179,9 +196,10 @@ def _prepare(
         (writing.folder / "meta.json").write_text(text + "\n", encoding="utf-8")
         writing.progress.unlink(missing_ok=True)
         remove_leftovers(writing.folder)
+        claim.hold()
         install_folder(writing.folder, folder)
     except (BenchError, OSError) as error:  # but not an interrupt: what is there then, is right
-        if not isinstance(error, Unfinished):
+        if not isinstance(error, Unfinished | Lost):
             shutil.rmtree(writing.folder, ignore_errors=True)
         raise
     train = open_prepared(source.name, key, folder, progress).splits["train"]

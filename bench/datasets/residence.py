@@ -16,10 +16,10 @@ from typing import Literal
 
 import numpy as np
 import torch
-from filelock import FileLock
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bench.basics.claims import Claim, beside
 from bench.basics.errors import BenchError
 from bench.basics.files import read_json, remove_leftovers, replacing
 from bench.datasets.faults import no_fault_of_the_data
@@ -82,7 +82,7 @@ def shuffled_copy(
     offset = len(npy_header(pixels.shape))
     if not (path.exists() and facts.exists()):
         try:
-            with FileLock(f"{path}.lock"):
+            with Claim.take(beside(path)):
                 if not (path.exists() and facts.exists()):
                     remove_leftovers(path.parent, path.name)
                     return MappedFrom(path, offset, ""), _write_shuffled(pixels, order, path, facts)

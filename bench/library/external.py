@@ -12,10 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from filelock import FileLock
 
+from bench.basics.claims import Claim
 from bench.basics.errors import BenchError, did_you_mean
-from bench.basics.files import replacing
 from bench.basics.keys import content_key
 from bench.basics.side import OUTSIDE_DATA, OUTSIDE_LABELS, SIDE, TRANSDUCTION, UNDECLARED, ordered
 from bench.planning import catalogue, naming
@@ -56,9 +55,8 @@ def save(score: Score, out: Path, declared: Declared) -> Path:
     )
     folder = naming.folder(out, (score.dataset, declared.method)) / folder_name(declared.seed, key)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock"):
-            _write(folder, key, score, declared)
+        with Claim.take(folder / ".claim") as claim:
+            _write(folder, key, score, declared, claim)
     except OSError as error:
         raise BenchError(f"cannot write to {folder}: {error.strerror or error}") from error
     return folder
@@ -94,7 +92,7 @@ def _check(declared: Declared) -> None:
         raise BenchError(f"transductive=False and side={TRANSDUCTION!r} contradict each other; leave one out")
 
 
-def _write(folder: Path, key: str, score: Score, declared: Declared) -> None:
+def _write(folder: Path, key: str, score: Score, declared: Declared, claim: Claim) -> None:
     kept = read_record(folder) if (folder / "run.json").exists() else None
     earlier = () if kept is None else tuple(one for one in kept.evaluations if one.manifest != score.manifest)
     tables = [_table(score)]
@@ -131,9 +129,9 @@ def _write(folder: Path, key: str, score: Score, declared: Declared) -> None:
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         scores=scores_digest(scores),
     )
-    with replacing(folder / "tasks.parquet") as temporary:
+    with claim.replacing(folder / "tasks.parquet") as temporary:
         pq.write_table(scores, temporary)
-    write_record(folder, record)
+    write_record(folder, record, claim.replacing)
 
 
 def _card(score: Score, declared: Declared, kept: RunRecord | None) -> MethodCard:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from bench.basics.errors import BenchError
-from bench.basics.files import check_regular, replacing
+from bench.basics.files import Replacing, check_regular, replacing
 from bench.basics.npy import map_array
 
 MOST_BYTES = 2**31
@@ -24,19 +24,19 @@ _KEY = b"bench.sha256"
 CURVE = pa.schema([("stage", pa.string()), ("step", pa.int64()), ("name", pa.string()), ("value", pa.float64())])
 
 
-def write_images(path: Path, images: NDArray[np.uint8]) -> None:
+def write_images(path: Path, images: NDArray[np.uint8], how: Replacing = replacing) -> None:
     """An ``.npy`` file, whole or not at all, with the digest of the images behind them."""
     whole = np.ascontiguousarray(images)
-    with replacing(path) as temporary, open(temporary, "wb") as file:
+    with how(path) as temporary, open(temporary, "wb") as file:
         np.save(file, whole)
         file.write(_TRAILER + _digest(whole).encode())
 
 
-def write_curve(path: Path, table: pa.Table, **options: Any) -> None:
+def write_curve(path: Path, table: pa.Table, how: Replacing = replacing, **options: Any) -> None:
     """A learning curve (stage, step, name, value) as Parquet, with its digest; ``options`` as of ``write_table``."""
     whole = table.select(CURVE.names).cast(CURVE).replace_schema_metadata(None)
     sealed = whole.replace_schema_metadata({_KEY: _curve_digest(whole).encode()})
-    with replacing(path) as temporary:
+    with how(path) as temporary:
         pq.write_table(sealed, temporary, **options)
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
+from bench.basics.claims import Claim, Claimed
 from bench.basics.errors import BenchError
 from bench.records.record import folder_name
 
@@ -20,10 +19,11 @@ def set_aside(folder: Path) -> Path | None:
         return None
     kept = folder.with_name(f"{folder.name}.{1 + max(map(number, folder.parent.glob(f'{folder.name}*')))}")
     try:
-        with FileLock(folder / ".lock", timeout=0):
+        with Claim.take(folder / ".claim", wait=False) as claim:
             folder.rename(kept)
-    except Timeout as error:
-        raise BenchError(f"another process is at work on {folder}; wait for it, or stop it") from error
+            claim.path = kept / ".claim"
+    except Claimed as error:
+        raise BenchError(f"{error}; wait for it, or stop it") from error
     except OSError as error:
         raise BenchError(f"cannot keep {folder} aside: {error.strerror or error}") from error
     return kept

@@ -7,6 +7,7 @@
     samples.npy          images of the run's generator, uint8 [n, C, H, W], where it has one
     weights.safetensors  the trained learner (the completed checkpoint)
     log.txt
+    .claim/              while a process is at work on it: who that is, see :mod:`bench.basics.claims`
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.basics.errors import BenchError
-from bench.basics.files import read_json, write_json
+from bench.basics.files import Replacing, read_json, replacing, write_json
 from bench.basics.precision import FLOAT32, UNDECLARED
 from bench.basics.typed import typed
 from bench.records.seal import FIELD, check_seal, plain, sealed
@@ -113,9 +114,9 @@ class RunRecord:
         return str(self.config.get("precision", earlier))
 
 
-def write_record(folder: Path, record: RunRecord) -> None:
+def write_record(folder: Path, record: RunRecord, how: Replacing = replacing) -> None:
     """Write ``run.json``, sealed: when a run begins, as ``interrupted``, and last of all its files when it ends."""
-    write_json(folder / "run.json", sealed(plain(asdict(record))))
+    write_json(folder / "run.json", sealed(plain(asdict(record))), how)
 
 
 def read_record(folder: Path) -> RunRecord:

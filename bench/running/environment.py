@@ -18,6 +18,7 @@ import torch
 import bench
 from bench.basics.cpus import usable_cpus
 from bench.basics.errors import BenchError
+from bench.basics.holders import host
 
 
 def resolve_device(name: str) -> torch.device:
@@ -41,6 +42,7 @@ def environment(device: torch.device) -> dict[str, Any]:
     """What the numbers of a record were made on."""
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
+        **({"host": name} if (name := host()) else {}),
         "bench": bench.__version__,
         **({"commit": found} if (found := commit(Path(bench.__file__).parents[1])) else {}),
         "python": platform.python_version(),

@@ -12,6 +12,7 @@ from bench.basics.errors import BenchError
 from bench.contracts import ProgressCallback, TaskSpec
 from bench.datasets.images import LabelledImages, UnlabelledImages
 from bench.datasets.prepare import load as load_dataset
+from bench.datasets.scratch import local_folder
 from bench.datasets.source import Dataset
 from bench.planning import code, components
 from bench.planning.plan import PlannedRun
@@ -30,9 +31,7 @@ def seal_manifests(
     """
     found = {}
     for drawn in draw_manifests(dataset, values, shots, ways or ways_of(values)):
-        spec = drawn.spec
-        name = f"{dataset.name}-{drawn.split}-{spec.way}way-{spec.shot}shot-{drawn.sha256[:12]}.parquet"
-        path = out / "manifests" / name
+        path = out / file_of(dataset, drawn)
         if path.exists():
             if manifests.load(path).sha256 != drawn.sha256:
                 raise BenchError(f"{path} is not the task list its name says; delete it and run again")
@@ -40,6 +39,12 @@ def seal_manifests(
             drawn.save(path, dataset)
         found[path] = drawn
     return found
+
+
+def file_of(dataset: Dataset, drawn: Manifest) -> str:
+    """Where a manifest is kept below the folder of records."""
+    spec = drawn.spec
+    return f"manifests/{dataset.name}-{drawn.split}-{spec.way}way-{spec.shot}shot-{drawn.sha256[:12]}.parquet"
 
 
 def draw_manifests(
@@ -51,10 +56,13 @@ def draw_manifests(
     return [manifests.draw(dataset, values["split"], spec, tasks, seed) for spec in specs]
 
 
-def open_dataset(values: Mapping[str, Any], cache: Path, progress: ProgressCallback | None = None) -> Dataset:
-    """The dataset of a configuration, prepared if need be."""
+def open_dataset(
+    values: Mapping[str, Any], cache: Path, progress: ProgressCallback | None = None, scratch: str | None = None
+) -> Dataset:
+    """The dataset of a configuration, prepared if need be; opened from a copy below ``scratch`` where that is given."""
+    place = None if scratch is None else local_folder(scratch)
     source = components.build(values["dataset"], values)
-    return load_dataset(source, cache, progress, code.of_module(str(values["dataset"]["_target_"])))
+    return load_dataset(source, cache, progress, code.of_module(str(values["dataset"]["_target_"])), place)
 
 
 def training_images(run: PlannedRun, dataset: Dataset, device: torch.device) -> UnlabelledImages | LabelledImages:

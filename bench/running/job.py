@@ -25,6 +25,9 @@ class Job:
     time_limit: float | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
     """What the record is to say of how the run came to be executed."""
+    scratch: str | None = None
+    """A folder on a disk of the host itself, to which the prepared dataset is copied before the clock starts; may hold
+    variables, such as ``$TMPDIR``, of the host that carries the run out."""
 
     def absolute(self) -> Job:
         """The same wherever the process goes: somebody's code may change its working directory."""

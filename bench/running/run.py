@@ -16,11 +16,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from filelock import FileLock, Timeout
-from numpy.typing import NDArray
 
+from bench.basics.claims import Claim, Lost
 from bench.basics.errors import BenchError
-from bench.basics.files import remove_leftovers, replacing
+from bench.basics.files import remove_leftovers
 from bench.basics.progress import Pace
 from bench.basics.seeds import Seed
 from bench.basics.signals import Interrupts, Stopped
@@ -35,6 +34,7 @@ from bench.records.arrays import CURVE, write_curve, write_images
 from bench.records.record import Evaluation, MethodCard, RunRecord, Status, write_record
 from bench.records.scores import read_scores, scores_digest
 from bench.records.seal import plain
+from bench.running.answers import keep_answers, kept_answers
 from bench.running.cost import cost_of_run, noted
 from bench.running.crowding import making_way
 from bench.running.endings import UNFINISHED, TimeLimit, ending, resuming
@@ -47,43 +47,44 @@ from bench.running.precision import check_precision_of, computing_in
 from bench.tasks import manifest as manifests
 from bench.tasks.left_out import left_out, uneven_shots
 from bench.training.artifacts import ArtifactStore
-from bench.training.checkpoint import Checkpoint, load_tensors, save_tensors
+from bench.training.checkpoint import Checkpoint
 from bench.training.work import Cost
 
 
-def execute_run(job: Job, progress: ProgressCallback) -> RunRecord:
-    """Execute one run unless its record is there already; always returns a record, whatever happened.
+def execute_run(job: Job, progress: ProgressCallback, wait: bool = True) -> RunRecord:
+    """Execute one run unless its record is there already; returns a record, whatever happened to the run.
 
-    Only KeyboardInterrupt passes through, after the record ``interrupted`` is written.
+    Of KeyboardInterrupt, which passes through, the record ``interrupted`` is written before. Raises Claimed where
+    another process is at work on it and this may not ``wait``, and Lost where another took it over because this process
+    was taken for dead: then what is there is the other's.
     """
     job = job.absolute()
-    run = job.run
+
+    def told(line: str) -> None:
+        progress(line, 0, 0, {})
+        append_log(job.run.folder, line)
+
     try:
-        run.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(run.folder / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            progress("waiting for another process with this run", 0, 0, {})
-            append_log(run.folder, "waiting for another process with this run")
-            lock.acquire()
+        claim = Claim.take(job.run.folder / ".claim", wait, told)
     except OSError as error:
-        raise BenchError(f"cannot write to {run.folder}: {error.strerror or error}") from error
-    with lock:
-        try:
-            return _Execution(job, progress).finish()
-        finally:
-            lock.release()
+        raise BenchError(f"cannot write to {job.run.folder}: {error.strerror or error}") from error
+    with claim:
+        return _Execution(job, progress, claim).finish()
 
 
 def record_forced_end(run: PlannedRun, status: Status, reason: str) -> RunRecord | None:
-    """The record of a run whose process is gone without having said how it ended: say it now. None without one."""
-    with contextlib.suppress(BenchError):
+    """The record of a run whose process is gone without having said how it ended: say it now. None without one.
+
+    Where another process has taken the run over by now, how it ends is for that one to say.
+    """
+    if not run.folder.exists():
+        return None
+    with contextlib.suppress(BenchError, OSError), Claim.take(run.folder / ".claim", wait=False) as claim:
         record = run.record()
         said_nothing = record is not None and record.reason == UNFINISHED
         if record is not None and record.status == "interrupted" and (said_nothing or status == "timeout"):
             record = replace(record, status=status, reason=reason)
-            write_record(run.folder, record)
+            write_record(run.folder, record, claim.replacing)
             append_log(run.folder, f"end {status} {reason}")
         return record
     return None
@@ -92,8 +93,8 @@ def record_forced_end(run: PlannedRun, status: Status, reason: str) -> RunRecord
 class _Execution:
     """The state of one execution, so that a failure at any point can still be recorded in full."""
 
-    def __init__(self, job: Job, progress: ProgressCallback) -> None:
-        self.job, self.run = job, job.run
+    def __init__(self, job: Job, progress: ProgressCallback, claim: Claim) -> None:
+        self.job, self.run, self.claim = job, job.run, claim
         self.began, self.fit_began = time.monotonic(), float("inf")
         self.show = progress
         self.logged: dict[str, int] = {}
@@ -111,6 +112,7 @@ class _Execution:
         self.store = ArtifactStore(
             job.artifacts, self.run.values["precision"], **components.artifact_code(self.run.values)
         )
+        self.store.told = self.log
         self.pool: Pool | None = None
         self.interrupts = Interrupts()
 
@@ -135,7 +137,7 @@ class _Execution:
             if earlier is not None and earlier.done:
                 self._keep(earlier)
             else:
-                write_record(self.run.folder, self._record("interrupted", UNFINISHED))
+                write_record(self.run.folder, self._record("interrupted", UNFINISHED), self.claim.replacing)
             with computing_in(self.run.values["precision"]), making_way(self.job.threads):
                 self._train_and_answer(wanted)
         except BaseException as error:  # also sys.exit() in somebody's code: it must not end the other runs
@@ -149,9 +151,14 @@ class _Execution:
                 self.log(traceback.format_exc())
         self.timings["total"] = self.timings.get("total", 0.0) + time.monotonic() - self.began
         record = self._record(status, reason)
-        # A failed extra evaluation must not take away the results that are there.
-        if earlier is None or not earlier.done or status == "done":
-            self._write(record)
+        try:
+            self.claim.hold()
+            # A failed extra evaluation must not take away the results that are there.
+            if earlier is None or not earlier.done or status == "done":
+                self._write(record)
+        except Lost as error:
+            self.log(f"end {error}")
+            raise self.interrupts.stopped or error from error
         self.log(f"end {status} {reason or ''}".rstrip())
         if status == "interrupted" or self.interrupts.asked:
             raise self.interrupts.stopped or Stopped()
@@ -164,7 +171,10 @@ class _Execution:
         reset_peak_memory(self.device)
         if self.job.threads:
             torch.set_num_threads(self.job.threads)
-        dataset = open_dataset(values, self.job.cache, self.progress)
+        if self.job.scratch is not None:
+            open_dataset(values, self.job.cache, self.progress, self.job.scratch)
+            self.began = time.monotonic()
+        dataset = open_dataset(values, self.job.cache, self.progress, self.job.scratch)
         self.dataset_hash = dataset.content_hash
         self._note_images(dataset)
         method: Method = components.build(values["method"], values)
@@ -175,7 +185,7 @@ class _Execution:
             device=self.device,
             budget=budget,
             artifacts=self.store,
-            checkpoint=Checkpoint(weights, budget.checkpoint_seconds, self.run.key),
+            checkpoint=Checkpoint(weights, budget.checkpoint_seconds, self.run.key, self.claim.replacing),
             progress=self.progress,
             monitor=self._monitor(dataset, budget),
             notes=self.notes,
@@ -190,7 +200,7 @@ class _Execution:
         check_answers(fitted, images, values, self.specs, context)
         self._keep_samples(method, images, context)
         del images
-        dataset = open_dataset(values, self.job.cache, self.progress)
+        dataset = open_dataset(values, self.job.cache, self.progress, self.job.scratch)
         for path in paths:
             self._answer(fitted, dataset, path)
 
@@ -216,7 +226,8 @@ class _Execution:
             return
         try:
             made = method.samples(images, context)
-            write_images(path, (255 * made).round().clamp(0, 255).to(torch.uint8).cpu().numpy())
+            pixels = (255 * made).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+            write_images(path, pixels, self.claim.replacing)
         except Exception:  # pictures must not cost a run its results
             self.log(f"no samples: {traceback.format_exc()}")
 
@@ -234,10 +245,11 @@ class _Execution:
     def _answer(self, fitted: Fitted, dataset: Dataset, path: Path) -> None:
         tasks = manifests.load(path)
         tasks.verify(dataset)
-        # An evaluation can take minutes: what is answered is kept at once, in case the next manifest is interrupted.
+        # What is answered is kept at once, in case the next manifest is interrupted.
         kept = self.run.folder / f"answers-{tasks.sha256[:12]}.safetensors"
         owner = f"{self.run.key}/{tasks.sha256}"
-        if (earlier := self._answered(kept, owner)) is not None:
+        weights = self.run.folder / "weights.safetensors"
+        if (earlier := kept_answers(kept, owner, weights, self.log)) is not None:
             correct, total, seconds = earlier
         else:
             began = time.monotonic()
@@ -251,8 +263,7 @@ class _Execution:
                 name = f"{f'{tasks.spec.way}-way ' if several else ''}{tasks.spec.shot}-shot"
                 self.notes.setdefault("evaluation", {})[name] = facts
             seconds = time.monotonic() - began
-            answers = {"correct": torch.from_numpy(correct), "total": torch.from_numpy(total)}
-            save_tensors(kept, answers, {"seconds": seconds}, owner)
+            keep_answers(kept, owner, (correct, total, seconds), self.claim.replacing)
         self.answers.append(kept)
         accuracy, interval = accuracy_and_interval(correct, total)
         spec = tasks.spec
@@ -283,19 +294,6 @@ class _Execution:
         )
         self.log(f"{spec}: {100 * accuracy:.2f} ± {100 * interval:.2f} in {seconds:.1f} s")
 
-    def _answered(self, kept: Path, owner: str) -> tuple[NDArray[Any], NDArray[Any], float] | None:
-        """What an interrupted execution answered, unless the learner was trained since; damage is no loss."""
-        weights = self.run.folder / "weights.safetensors"
-        newest = weights.stat().st_mtime if weights.exists() else 0.0
-        if not kept.exists() or kept.stat().st_mtime < newest:
-            return None
-        try:
-            tensors, meta = load_tensors(kept, owner)
-            return tensors["correct"].numpy(), tensors["total"].numpy(), float(meta["seconds"])
-        except (BenchError, KeyError) as error:
-            self.log(f"answered again: {error}")
-            return None
-
     def _note_training(self, context: Context, seconds: float, fitted: Cost) -> None:
         """Training times survive interruptions: they are read back from the checkpoints, not from this process.
 
@@ -320,7 +318,8 @@ class _Execution:
             if "losses" in artifact.tensors:
                 curves += _curve(kind, artifact.tensors["losses"].tolist(), [])
         rows = [dict(zip(CURVE.names, row)) for row in curves]
-        write_curve(self.run.folder / "train.parquet", pa.Table.from_pylist(rows, schema=CURVE))
+        table = pa.Table.from_pylist(rows, schema=CURVE)
+        write_curve(self.run.folder / "train.parquet", table, self.claim.replacing)
 
     def _keep(self, earlier: RunRecord) -> None:
         self.evaluations = list(earlier.evaluations)
@@ -367,9 +366,9 @@ class _Execution:
 
     def _write(self, record: RunRecord) -> None:
         if self.scores:
-            with replacing(self.run.folder / "tasks.parquet") as temporary:
+            with self.claim.replacing(self.run.folder / "tasks.parquet") as temporary:
                 pq.write_table(self._scores(), temporary)
-        write_record(self.run.folder, record)
+        write_record(self.run.folder, record, self.claim.replacing)
         if record.done:
             for path in self.answers:
                 path.unlink(missing_ok=True)
@@ -378,6 +377,7 @@ class _Execution:
         """Forward progress, log every tenth, and keep to the time limit. Raises an interrupt that a library caught."""
         if self.interrupts.stopped is not None:
             raise self.interrupts.stopped
+        self.claim.check()
         self.show(stage, done, total, metrics)
         tenth = 10 * done // total if total else 0
         left = self.pace.left(stage, done, total)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from bench.basics.cpus import limited_by_quota, usable_cpus
+from bench.basics.cpus import cpus_of_job, limited_by_quota, usable_cpus
 from bench.basics.errors import BenchError
 from bench.basics.keys import content_key
 from bench.basics.progress import Reporter
@@ -99,6 +99,7 @@ def _prepare(request: Request, cache: Path, reporter: Reporter, workers: int) ->
             threads,
             request.time_limit,
             noted(run),
+            request.scratch,
         )
         for run in runs
     )
@@ -109,7 +110,8 @@ def threads_of(workers: int) -> int | None:
     """Of each run; None is as many as the library takes by itself, which follows the affinity, but no quota."""
     if workers > 1:
         return max(1, usable_cpus() // workers)
-    return min(torch.get_num_threads(), usable_cpus()) if limited_by_quota() else None
+    given = limited_by_quota() or cpus_of_job() is not None  # $OMP_NUM_THREADS may be that of a login shell
+    return min(torch.get_num_threads(), usable_cpus()) if given else None
 
 
 def checked(request: Request) -> list[RunConfig]:

@@ -1,7 +1,8 @@
 """Content-addressed store of trained generators and encoders, shared by methods.
 
 The key is a hash of everything that can change the result: the recipe's settings, the training images, the budget,
-the seed. Two processes that want the same artifact at the same moment train it once: the second waits on a file lock.
+the seed. Two processes that want the same artifact at the same moment train it once: the second waits, and goes on from
+the checkpoint of the first where that dies.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from torch import Tensor
 
+from bench.basics.claims import Claim, Lost, beside
 from bench.basics.errors import BenchError
 from bench.basics.files import remove_leftovers
 from bench.basics.keys import content_key
@@ -75,6 +76,8 @@ class ArtifactStore:
         trained_by: Mapping[str, str] | None = None,
     ) -> None:
         self.root = root
+        self.told: Callable[[str], None] | None = None
+        """Called with a sentence on whom this waits for."""
         self.precision = precision
         self.code, self.trained_by = dict(code or {}), dict(trained_by or {})
         self.used: dict[str, Artifact] = {}
@@ -130,9 +133,9 @@ class ArtifactStore:
         line = self.path(kind, recipe).with_suffix(".training.safetensors")
 
         def trained(target: int, own: Checkpoint) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
-            with FileLock(line.with_suffix(".lock")):
+            with Claim.take(beside(line), told=self.told) as claim:
                 remove_leftovers(self.root, line.name)
-                shared = Checkpoint(line, checkpoint_seconds, content_key(recipe))
+                shared = Checkpoint(line, checkpoint_seconds, content_key(recipe), claim.replacing)
                 state = shared.load()
                 gone_past = state is not None and state[1]["step"] > target * steps_per_epoch
                 chosen = own if gone_past else shared
@@ -163,26 +166,41 @@ class ArtifactStore:
         if not path.exists():
             began = time.monotonic()
             try:
-                self.root.mkdir(parents=True, exist_ok=True)
-                lock = FileLock(path.with_suffix(".lock"))
-                with lock:
-                    if not path.exists():
-                        remove_leftovers(self.root, f"{path.stem}*")
-                        self.making = partial = path.with_suffix(".partial.safetensors")
-                        with metered() as spent:  # not of the run that happens to be the first to ask
-                            tensors, meta = make(Checkpoint(partial, checkpoint_seconds, content_key(recipe)))
-                        facts = {**spent.cost.facts(), **meta, "recipe": dict(recipe)}
-                        save_tensors(path, tensors, facts, content_key(recipe))
-                        partial.unlink(missing_ok=True)
-                        self.making = None
+                self._train(path, recipe, make, checkpoint_seconds)
+            except Lost:
+                # Whoever took it over trains it to its end; nothing that was begun here is of use any more.
+                Claim.take(beside(path), told=self.told).release()
+                if not path.exists():
+                    raise
             except OSError as error:
                 raise BenchError(f"cannot write to {self.root}: {error.strerror or error}") from error
             finally:
                 self.seconds += time.monotonic() - began
+            self.making = None
         tensors, meta = load_tensors(path, content_key(recipe))
         if meta.get("recipe") != json.loads(json.dumps(dict(recipe))):
             raise BenchError(f"{path} was made by another recipe than its name says; delete it and run again")
         return Artifact(kind, content_key(recipe), path, tensors, meta)
+
+    def _train(
+        self,
+        path: Path,
+        recipe: Mapping[str, Any],
+        make: Callable[[Checkpoint], tuple[Mapping[str, Tensor], Mapping[str, Any]]],
+        checkpoint_seconds: float,
+    ) -> None:
+        """Unless another process has, by the time that it is our turn."""
+        with Claim.take(beside(path), told=self.told) as claim:
+            if path.exists():
+                return
+            remove_leftovers(self.root, f"{path.stem}*")
+            self.making = partial = path.with_suffix(".partial.safetensors")
+            with metered() as spent:  # not of the run that happens to be the first to ask
+                own = Checkpoint(partial, checkpoint_seconds, content_key(recipe), claim.replacing)
+                tensors, meta = make(own)
+            facts = {**spent.cost.facts(), **meta, "recipe": dict(recipe)}
+            save_tensors(path, tensors, facts, content_key(recipe), claim.replacing)
+            partial.unlink(missing_ok=True)
 
 
 def _hands(make: Any) -> set[str]:

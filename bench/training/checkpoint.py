@@ -19,14 +19,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bench.basics.errors import BenchError
-from bench.basics.files import check_regular, replacing
+from bench.basics.files import Replacing, check_regular, replacing
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], owner: str = "") -> None:
+def save_tensors(
+    path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], owner: str = "", how: Replacing = replacing
+) -> None:
     """Write named tensors and JSON facts atomically. ``owner``: the key of what they belong to."""
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     facts = {"meta": json.dumps(dict(meta), sort_keys=True), "owner": owner}
-    with replacing(path) as temporary:
+    with how(path) as temporary:
         save_file(whole, temporary, metadata={**facts, "sha256": _digest(whole, facts)})
 
 
@@ -71,13 +73,14 @@ class Checkpoint:
 
     ``tensors`` is everything that training changes (weights, optimiser state, losses so far), ``meta`` is JSON.
     A saved state with ``meta["complete"]`` is a finished training. ``owner``: the key of what is trained; the state of
-    another is refused.
+    another is refused. ``how``: of whoever has a claim on the training, so that nobody else saves.
     """
 
-    def __init__(self, path: Path, every_seconds: float = 15.0, owner: str = "") -> None:
+    def __init__(self, path: Path, every_seconds: float = 15.0, owner: str = "", how: Replacing = replacing) -> None:
         self.path = path
         self.every_seconds = every_seconds
         self.owner = owner
+        self._how = how
         self._last = time.monotonic()
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
@@ -90,10 +93,10 @@ class Checkpoint:
 
     def save(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
         """Replace the saved state."""
-        save_tensors(self.path, tensors, meta, self.owner)
+        save_tensors(self.path, tensors, meta, self.owner, self._how)
         self._last = time.monotonic()
 
     def child(self, name: str) -> Checkpoint:
         """A checkpoint for another stage of the same run, in a file of its own."""
         path = self.path.with_name(f"{self.path.stem}-{name}{self.path.suffix}")
-        return Checkpoint(path, self.every_seconds, f"{self.owner}/{name}" if self.owner else "")
+        return Checkpoint(path, self.every_seconds, f"{self.owner}/{name}" if self.owner else "", self._how)

@@ -8,13 +8,13 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
 
-SHORT = {"kills": 6, "damaged": 150}
+SHORT = {"kills": 6, "damaged": 150, "runs": 4}
 COUNTS: dict[str, int] = {}
 
 
 @pytest.fixture
 def wanted(request):
-    """``wanted(kind)``: how many kills or damaged files; ``$BENCH_FAULTS_KILLS`` and ``$BENCH_FAULTS_DAMAGED``."""
+    """``wanted(kind)``: how many kills, damaged files or runs; ``$BENCH_FAULTS_KILLS``, ``…_DAMAGED``, ``…_RUNS``."""
     return lambda kind: int(os.environ.get(f"BENCH_FAULTS_{kind.upper()}", SHORT[kind]))
 
 

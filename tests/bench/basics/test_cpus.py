@@ -72,6 +72,27 @@ def test_quota_is_rounded_up_and_the_affinity_bounds_it(monkeypatch, quota, expe
     assert cpus.limited_by_quota() is (expected < 4)
 
 
+@pytest.mark.parametrize(
+    ("job", "expected"),
+    [
+        ({}, 8),
+        ({"SLURM_CPUS_PER_TASK": "2"}, 8),  # left in the shell by a job that is over
+        ({"SLURM_JOB_ID": "7", "SLURM_CPUS_PER_TASK": "2", "SLURM_CPUS_ON_NODE": "4"}, 2),
+        ({"SLURM_JOB_ID": "7", "SLURM_CPUS_ON_NODE": "4"}, 4),
+        ({"SLURM_JOB_ID": "7", "SLURM_CPUS_PER_TASK": "x", "SLURM_CPUS_ON_NODE": "0"}, 8),
+        ({"SLURM_JOB_ID": "7", "SLURM_CPUS_PER_TASK": "64"}, 8),
+    ],
+)
+def test_a_job_of_slurm_has_the_cpus_that_it_was_given(monkeypatch, job, expected):
+    for name in ("SLURM_JOB_ID", "SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in job.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(cpus, "affinity", lambda: 8)
+    monkeypatch.setattr(cpus, "cpu_quota", lambda: None)
+    assert cpus.usable_cpus() == expected
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")
 def test_affinity_is_of_the_process_and_not_of_the_machine(monkeypatch):
     monkeypatch.setattr(cpus, "cpu_quota", lambda: None)

@@ -57,7 +57,8 @@ def test_a_loop_comes_to_the_end_of_its_step():
 
 @pytest.mark.parametrize("how", ["a second signal", "time"])
 def test_a_step_that_hangs_is_left(how, monkeypatch):
-    monkeypatch.setattr(signals, "GRACE", 0.2)
+    monkeypatch.setattr(signals, "GRACE", 30.0 if how == "a second signal" else 0.2)
+    monkeypatch.setattr(signals, "SAME", 0.0)
     began = time.monotonic()
     with Interrupts(), between_steps(), pytest.raises(Stopped):
         os.kill(os.getpid(), signal.SIGTERM)
@@ -67,7 +68,24 @@ def test_a_step_that_hangs_is_left(how, monkeypatch):
     assert time.monotonic() - began < 10
 
 
-def test_the_outer_one_knows_what_the_inner_one_was_told():
+def test_signals_that_come_together_are_one_request():
+    ended = []
+    with Interrupts() as outer:
+        with Interrupts(), pytest.raises(Stopped), between_steps() as steps:
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGINT)  # of a parent that was told too, say
+            busy(0.05)
+            ended.append("its step")
+            raise steps.stopped
+        os.kill(os.getpid(), signal.SIGTERM)
+        busy(0.05)
+        ended.append("all that is left")
+    assert ended == ["its step", "all that is left"]
+    assert outer.stopped.number == signal.SIGTERM
+
+
+def test_the_outer_one_knows_what_the_inner_one_was_told(monkeypatch):
+    monkeypatch.setattr(signals, "SAME", 0.0)
     with Interrupts() as outer:
         with Interrupts() as inner, pytest.raises(Stopped):
             os.kill(os.getpid(), signal.SIGTERM)

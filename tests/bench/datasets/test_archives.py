@@ -265,6 +265,19 @@ def test_no_network(tmp_path: Path) -> None:
         download(f"http://127.0.0.1:{port}/f.zip", tmp_path / "f.zip", MD5)
 
 
+def test_offline_nothing_is_fetched_but_what_is_there_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCH_OFFLINE", "1")
+    url = "http://127.0.0.1:1/x"
+    with pytest.raises(
+        BenchError, match=r"x is not there, and nothing is fetched offline .*get it .* from http"
+    ) as error:
+        download(url, tmp_path / "x", None)
+    assert str(tmp_path / "x") in str(error.value)
+    (tmp_path / "x").write_bytes(b"whole")
+    download(url, tmp_path / "x", None)
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
 def test_other_kinds_of_address_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="only http and https"):
         download("file:///etc/passwd", tmp_path / "f.zip", MD5)

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from filelock import FileLock
 from PIL import Image
 from test_source_and_prepare import Made
 
+from bench.basics.claims import Claim, beside
 from bench.basics.errors import BenchError
 from bench.contracts import TaskSpec
 from bench.datasets import decoding
@@ -106,7 +106,7 @@ def test_abandoned_preparations_are_deleted_unless_somebody_writes_them(tmp_path
     for folder in (old, held):
         for path in (folder / "images.npy", folder):
             os.utime(path, (time.time() - 8 * 86_400,) * 2)
-    with FileLock(tmp_path / "held-0123.lock"):
+    with Claim.take(beside(tmp_path / "held-0123")):
         load(Made(), tmp_path)
     assert [folder.exists() for folder in (old, fresh, held)] == [False, True, True]
 

@@ -1,8 +1,8 @@
 """A record is kept beside the one that follows it, and of all of a run one counts."""
 
 import pytest
-from filelock import FileLock
 
+from bench.basics.claims import Claim
 from bench.basics.errors import BenchError
 from bench.leaderboard.reruns import supersede
 from bench.records.aside import belongs, number, set_aside
@@ -26,9 +26,11 @@ def test_folders_are_counted_up(tmp_path):
 def test_what_is_being_trained_stays(tmp_path):
     folder = tmp_path / "0-1a2b3c4d"
     folder.mkdir()
-    with FileLock(folder / ".lock"), pytest.raises(BenchError, match="another process is at work"):
+    with Claim.take(folder / ".claim"), pytest.raises(BenchError, match="another process is at work"):
         set_aside(folder)
     assert folder.exists()
+    assert [path.name for path in set_aside(folder).parent.iterdir()] == ["0-1a2b3c4d.1"]
+    assert not list((tmp_path / "0-1a2b3c4d.1").iterdir()), "its claim did not come along"
 
 
 @pytest.mark.parametrize(

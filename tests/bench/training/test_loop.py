@@ -250,7 +250,7 @@ def test_a_failed_artifact_is_not_kept_but_its_checkpoint_is(tmp_path):
         return saved[0], {}
 
     assert torch.equal(store.get("thing", {"a": 1}, resume).tensors["x"], torch.ones(1))
-    assert [path.suffix for path in sorted(tmp_path.iterdir())] == [".lock", ".safetensors"]
+    assert [path.suffix for path in sorted(tmp_path.iterdir())] == [".safetensors"]
 
 
 def test_artifacts_of_different_recipes_do_not_mix(tmp_path):
