@@ -31,7 +31,7 @@ def plural(kind: str) -> str:
 
 def kinds() -> list[str]:
     """What can be listed, in the singular."""
-    return sorted({*catalogue.groups(), "experiment", "plugin"})
+    return sorted({*catalogue.groups(), "experiment", "executor", "plugin"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ from bench.basics.keys import content_key
 from bench.basics.precision import with_precision
 from bench.planning import catalogue, components, composing, naming, overrides
 from bench.planning.catalogue import Variant
-from bench.planning.composing import RunConfig
+from bench.planning.composing import Asked, RunConfig
 from bench.planning.overrides import Override
 from bench.planning.paper_layout import paper_layout
+from bench.planning.unchanging import unchanging
 from bench.records.record import RunRecord, folder_name, read_record
 
 
@@ -39,6 +40,8 @@ class Request:
     device: str = "auto"
     time_limit: float | None = None
     """Seconds a run may train; it ends with status ``timeout``, and goes on from its checkpoint when run again."""
+    scratch: str | None = None
+    """A folder on a disk of whichever machine a run is carried out on, see :class:`bench.running.job.Job`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,8 @@ class PlannedRun:
     """Ways that were asked for, but not of this method: its learner cannot answer them."""
     anew: bool = False
     """Whether to begin it anew, whatever is there."""
+    asked: Asked | None = None
+    """What it was composed of."""
 
     def record(self) -> RunRecord | None:
         """What an earlier execution left, if anything. BenchError when it, or what it names, is damaged."""
@@ -72,9 +77,10 @@ class PlannedRun:
             read_scores(self.folder, record)
         return record
 
-    def status(self, manifests: Sequence[str]) -> str:
+    def status(self, manifests: Sequence[str], records: MutableMapping[Path, RunRecord] | None = None) -> str:
         """``cached``, ``evaluate`` (trained, some task lists missing), ``resume``, ``new``, ``starts anew`` (stopped,
-        and it kept no checkpoint), or ``anew`` in spite of what is there.
+        and it kept no checkpoint), or ``anew`` in spite of what is there. records: the record that was read is put
+        there, by its folder.
         """
         if self.anew and self.folder.exists():
             return "anew"
@@ -82,6 +88,8 @@ class PlannedRun:
             record = self.record()
         except BenchError:
             return "damaged"
+        if record is not None and records is not None:
+            records[self.folder] = record
         if record is not None and record.done:
             return "cached" if set(manifests) <= {one.manifest for one in record.evaluations} else "evaluate"
         if (self.folder / "weights.safetensors").exists():
@@ -92,6 +100,11 @@ class PlannedRun:
 
 def run_configs(request: Request) -> list[RunConfig]:
     """Compose every configuration of a request, checking every name and value before anything runs."""
+    with unchanging():
+        return _run_configs(request)
+
+
+def _run_configs(request: Request) -> list[RunConfig]:
     experiment: Mapping[str, Any] = {}
     if request.experiment:
         experiment = _experiment(request.experiment)
@@ -208,6 +221,7 @@ def planned_runs(
                     values=one.values,
                     unanswered=one.unanswered,
                     anew=anew,
+                    asked=one.asked,
                 )
             )
     return runs

@@ -30,7 +30,7 @@ def told(name: str, group: str | None = None) -> dict[str, Any]:
 
     BenchError, with a suggestion, where nothing is.
     """
-    groups = (*catalogue.groups(), "experiment")
+    groups = (*catalogue.groups(), "experiment", "executor")
     if group is not None and group not in groups:
         raise BenchError(f"--group {group!r} is none of {', '.join(groups)}.{did_you_mean(group, groups)}")
     known = catalogue.variants()
@@ -82,6 +82,7 @@ def _component(group: str, name: str) -> dict[str, Any]:
         "dataset": f"umtra --dataset {name}",
         "budget": f"umtra --budget {name}",
         "experiment": f"--experiment {name}",
+        "executor": f"umtra --executor {name}",
     }
     fixed = [one for one in catalogue.variants().values() if f"{group}={name}" in one.overrides]
     users = {one.family for one in fixed}

@@ -27,16 +27,23 @@ MEASURED = "measured"
 """The source of what is in no record."""
 
 
-def history_of(out: Path, dataset_hash: str, device: str, threads: int | None = None) -> History:
+def history_of(
+    out: Path,
+    dataset_hash: str,
+    device: str,
+    threads: int | None = None,
+    records: Mapping[Path, RunRecord] | None = None,
+) -> History:
     """Of every finished run below ``out`` that worked on this dataset with such a device. Damaged ones are left out.
 
-    threads: those of the runs to come; None for those of this process.
+    threads: those of the runs to come; None for those of this process. records: by their folders, those that were read
+    already.
     """
     there = environment(resolve_device(device))["device"]
     history = History(dataset_hash, there, threads or torch.get_num_threads())
     for folder in run_folders(out):
         try:
-            learn(history, read_record(folder), folder, out / "artifacts")
+            learn(history, (records or {}).get(folder) or read_record(folder), folder, out / "artifacts")
         except BenchError:
             continue
     return history
@@ -48,10 +55,12 @@ def learn(history: History, record: RunRecord, folder: Path, artifacts: Path, me
     history.add(record, made, MEASURED if measured else str(folder), _has_curve(folder))
 
 
-def duration(run: PlannedRun, specs: Mapping[str, TaskSpec], history: History) -> Duration:
-    """Of what is still to do of a run. specs: SHA-256 of a task list -> what its tasks are like."""
+def duration(run: PlannedRun, specs: Mapping[str, TaskSpec], history: History, state: str | None = None) -> Duration:
+    """Of what is still to do of a run. specs: SHA-256 of a task list -> what its tasks are like. state: that of
+    :meth:`PlannedRun.status`, where it is known.
+    """
     specs = {sha: spec for sha, spec in specs.items() if spec.way in ways_of(run.values)}
-    state = run.status(list(specs))
+    state = run.status(list(specs)) if state is None else state
     if state in ("cached", "damaged"):
         return Duration()
     trained, todo = 0.0, list(specs)

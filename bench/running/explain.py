@@ -15,15 +15,14 @@ from bench.basics.precision import FLOAT32
 from bench.contracts import TaskSpec
 from bench.datasets.source import Dataset
 from bench.planning import code, components
-from bench.planning.plan import PlannedRun, Request
-from bench.running.outlook import look_ahead
+from bench.planning.plan import PlannedRun
+from bench.running.outlook import Outlook
 from bench.running.ways import unanswered
 from bench.tasks.manifest import draw
 
 
-def explain(request: Request, settings: bool = False, workers: int = 1, measure: bool = False) -> Iterator[str | Table]:
-    """Parts to print; workers and measure are those of :func:`bench.running.outlook.look_ahead`."""
-    outlook = look_ahead(request, workers, measure)
+def explain(outlook: Outlook, settings: bool = False) -> Iterator[str | Table]:
+    """Parts to print."""
     configs, dataset, runs, expected = outlook.configs, outlook.dataset, outlook.runs, outlook.expected
     yield from outlook.measured
     table = Table(box=None, pad_edge=False)
@@ -51,7 +50,7 @@ def explain(request: Request, settings: bool = False, workers: int = 1, measure:
         where = f"{dataset.name}/{manifest.split}"
         yield f"tasks: {manifest.tasks} of {manifest.spec}, {where}, SHA-256 {manifest.sha256[:16]}"
     yield f"{outlook.to_do} of {len(runs)} runs to do"
-    yield from expected.in_all(request.out)
+    yield from expected.in_all(outlook.request.out)
     yield from outlook.advice
     if settings:
         for one in configs:

@@ -15,11 +15,13 @@ from bench.planning.catalogue import RESERVED
 from bench.planning.components import used_groups
 from bench.planning.composing import RunConfig
 from bench.planning.plan import PlannedRun, Request, planned_runs
+from bench.planning.plan_file import PlanFile, Sealed, plan_for
 from bench.planning.values import ways_of
+from bench.records.record import RunRecord
 from bench.running import seeds
 from bench.running.estimate import duration, history_of
 from bench.running.expected import Expected
-from bench.running.inputs import draw_manifests, open_dataset
+from bench.running.inputs import draw_manifests, file_of, open_dataset
 from bench.running.measuring import Measuring
 from bench.running.session import checked, order, threads_of
 from bench.running.ways import answered, unanswered
@@ -30,6 +32,7 @@ from bench.tasks.manifest import Manifest
 class Outlook:
     """states: of each run, by folder, a word of :meth:`bench.planning.plan.PlannedRun.status`. measured: sentences."""
 
+    request: Request
     configs: Sequence[RunConfig]
     dataset: Dataset
     manifests: Sequence[Manifest]
@@ -44,6 +47,16 @@ class Outlook:
         """How many runs are not there yet."""
         return sum(state != "cached" for state in self.states.values())
 
+    def plan(self) -> PlanFile:
+        """What is to do of it, those first that train what others share."""
+        todo = [run for run in self.runs if self.states[run.folder] != "cached"]
+        seconds = {run.key: one for run, one in zip(self.runs, self.expected.seconds())}
+        sealed = [Sealed(file_of(self.dataset, one), one.sha256, one.spec.way) for one in self.manifests]
+        runs = [todo[index] for index in order(todo, workers=2)]
+        return plan_for(
+            self.request, self.runs[0].asked, runs, sealed, default_cache(), self.dataset.content_hash, seconds
+        )
+
 
 def look_ahead(request: Request, workers: int = 1, measure: bool = False) -> Outlook:
     """Prepares the dataset if need be and writes nothing to the output folder.
@@ -57,26 +70,29 @@ def look_ahead(request: Request, workers: int = 1, measure: bool = False) -> Out
         dataset = open_dataset(first, default_cache(), reporter)
     manifests = draw_manifests(dataset, first, first["shots"], answered(configs))
     runs = planned_runs(configs, dataset.content_hash, request.seeds, request.out, request.rerun)
+    records: dict[Path, RunRecord] = {}
     states = {
-        run.folder: run.status([one.sha256 for one in manifests if one.spec.way in ways_of(run.values)]) for run in runs
+        run.folder: run.status([one.sha256 for one in manifests if one.spec.way in ways_of(run.values)], records)
+        for run in runs
     }
     specs = {one.sha256: one.spec for one in manifests}
-    history = history_of(request.out, dataset.content_hash, request.device, threads_of(workers))
+    history = history_of(request.out, dataset.content_hash, request.device, threads_of(workers), records)
     measured: list[str] = []
     if measure:
         with Reporter() as reporter:
             measuring = Measuring(dataset, default_cache(), request.device, threads_of(workers), history, reporter)
             measured += measuring.measure(runs, specs)
 
-    def expect(found: Sequence[PlannedRun]) -> Expected:
-        return Expected(found, [duration(run, specs, history) for run in found], order(found, workers), workers)
+    def expect(found: Sequence[PlannedRun], states: Mapping[Path, str]) -> Expected:
+        durations = [duration(run, specs, history, states.get(run.folder)) for run in found]
+        return Expected(found, durations, order(found, workers), workers)
 
     advice = []
     if len(request.seeds) == 1:
         two = [request.seeds[0] + 1, request.seeds[0] + 2]
-        more = expect(planned_runs(configs, dataset.content_hash, two, request.out, request.rerun))
+        more = expect(planned_runs(configs, dataset.content_hash, two, request.out, request.rerun), {})
         advice = [said] if (said := seeds.planned(more, request.seeds)) else []
-    return Outlook(configs, dataset, manifests, runs, states, expect(runs), measured, advice)
+    return Outlook(request, configs, dataset, manifests, runs, states, expect(runs, states), measured, advice)
 
 
 def document(outlook: Outlook) -> dict[str, Any]:

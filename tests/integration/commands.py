@@ -52,7 +52,7 @@ class Bench:
 
     def __call__(self, *arguments: object, code: int = 0) -> subprocess.CompletedProcess:
         """Run to the end and check the exit code; whatever happens there is no traceback."""
-        if "PYTHONHASHSEED" in self.environment:  # what an interpreter fixes as it starts needs a new one
+        if "PYTHONHASHSEED" in self.environment or "work" in arguments:  # what an interpreter fixes as it starts
             process = self.start(*arguments)
             out, err = process.communicate(timeout=300)
             found = process.returncode

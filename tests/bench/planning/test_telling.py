@@ -45,7 +45,9 @@ def test_a_name_of_every_kind_can_be_told():
     of_families = {one.family: one.name for one in catalogue.variants().values()}
     found = [told(name) for name in (*list(of_families)[::4], *list(of_families.values())[::4])]
     found += [
-        told(name, group) for group in (*catalogue.groups(), "experiment") for name in [*catalogue.options(group)][:2]
+        told(name, group)
+        for group in (*catalogue.groups(), "experiment", "executor")
+        for name in [*catalogue.options(group)][:2]
     ]
     console = Console(file=open("/dev/null", "w"), width=120)  # noqa: SIM115
     for one in found:

@@ -15,6 +15,7 @@ from bench.planning.plan import Request
 from bench.running import precision, rescore, run, session
 from bench.running.containment import contained
 from bench.running.explain import explain
+from bench.running.outlook import look_ahead
 from bench.running.precision import check_precision_of, computing_in, flags, put_flags
 from bench.running.verify import verify
 
@@ -153,7 +154,7 @@ def test_a_run_trains_and_answers_in_its_precision_and_stands_apart(tmp_path, ca
     assert all(one.state == "whole" for one in found), found
     assert sorted(how for _, how in seen) == 2 * [(False, False)] + 2 * [(True, True)]
 
-    said = [part for part in explain(request) if isinstance(part, str)]
+    said = [part for part in explain(look_ahead(request)) if isinstance(part, str)]
     assert f"precision tf32 instead of float32: {rounded.method.name}" in said
     shared = [line for line in said if "trained once for" in line]
     assert len(shared) == 2, "two VAEs"
