@@ -127,6 +127,20 @@ DataDir = Annotated[
         show_default="none, which is enough for glyphs",
     ),
 ]
+
+
+def _offline(asked: bool) -> bool:
+    if asked:
+        from bench.basics.offline import go_offline
+
+        go_offline()
+    return asked
+
+
+Offline = Annotated[
+    bool,
+    typer.Option("--offline", callback=_offline, help="Never touch the network, workers neither; or BENCH_OFFLINE=1."),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="SETTINGS", help="Settings, as Hydra overrides: method.alpha=0.2,0.4 backbone=conv4."),

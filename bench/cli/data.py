@@ -9,7 +9,7 @@ import typer
 
 from bench.basics.errors import BenchError
 from bench.cli import completing
-from bench.cli.app import DataDir, DatasetOption, app, dataset_option, tasks_app
+from bench.cli.app import DataDir, DatasetOption, Offline, app, dataset_option, tasks_app
 from bench.cli.asking import console, say, there, warn
 
 
@@ -26,6 +26,7 @@ def prepare(
     dataset: Annotated[str | None, dataset_option("the one that is named")] = None,
     data_dir: DataDir = None,
     download: Annotated[bool, typer.Option("--download", help="Fetch the official files first.")] = False,
+    offline: Offline = False,
 ) -> None:
     """Prepare a dataset: read, resize and check its images once.
 

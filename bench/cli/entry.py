@@ -20,7 +20,7 @@ from bench.basics.signals import Interrupts, exit_code
 
 # In the order in which 'bench --help' lists their commands.
 # isort: off
-from bench.cli import runs, listings, data, look, results, verify, conform, new  # noqa: F401
+from bench.cli import runs, work, status, listings, data, look, results, verify, conform, new  # noqa: F401
 
 # isort: on
 from bench.cli import documents

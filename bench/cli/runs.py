@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bench.cli import documents
+from bench.cli import completing, documents
 from bench.cli.app import (
     BudgetOption,
     DataDir,
@@ -16,6 +17,7 @@ from bench.cli.app import (
     Device,
     Experiment,
     Methods,
+    Offline,
     Out,
     References,
     Seeds,
@@ -55,6 +57,18 @@ def run(
         float | None, typer.Option(min=0.01, show_default="none", help="Minutes a single run may take.")
     ] = None,
     rerun: Rerun = False,
+    executor: Annotated[
+        str | None,
+        typer.Option(
+            help="Where runs are carried out: inline, processes, slurm or ray; set by executor.partition=gpu.",
+            show_default="inline, with --workers processes",
+            autocompletion=completing.options("executor"),
+        ),
+    ] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="With slurm: leave as soon as the jobs are handed over.")
+    ] = False,
+    offline: Offline = False,
     data_dir: DataDir = None,
     out: Out = Path("runs"),
 ) -> None:
@@ -79,13 +93,19 @@ def run(
 
       bench run lasium --device cuda precision=tf32
 
+      bench run --experiment table1-omniglot --seeds 0-4 --executor slurm executor.partition=gpu executor.gpus=1
+
       bench run --experiment figure5 --data-dir DIR budget.generator_epochs=0,10,30 budget.meta_iterations=300
     """
     from bench.basics.progress import Reporter
     from bench.basics.signals import until_done
+    from bench.cli.executing import placed
+    from bench.planning.executor_settings import scratch_in, split
     from bench.planning.opening import asked as what_was_asked
 
     methods, overrides = sorted_out(words, methods)
+    own, overrides = split(overrides)
+    where = placed(executor, own, workers, detach)
     limit = None if time_limit is None else 60 * time_limit
     request = asked(
         methods,
@@ -103,6 +123,7 @@ def run(
         ways=ways,
         rerun=rerun,
     )
+    request = replace(request, scratch=scratch_in(own))
     with Reporter() as reporter:
         reporter.say(what_was_asked(request))
         with reporter.during("loading PyTorch"), until_done():
@@ -114,7 +135,10 @@ def run(
             from bench.running import seeds as more_seeds
             from bench.running import session
         ready = session.prepare(request, default_cache(), reporter, workers)
-        outcomes = session.execute(ready, reporter, workers, per_gpu)
+        if where is None:
+            outcomes = session.execute(ready, reporter, workers, per_gpu)
+        else:
+            outcomes = where(request, ready, reporter)
     finished = [one.run.folder for one in outcomes if one.status == "done"]
     if finished:
         frames = select(load(out), finished, set(ready.manifests.values()))
@@ -153,6 +177,21 @@ def plan(
     ] = False,
     rerun: Rerun = False,
     settings: Annotated[bool, typer.Option("--settings", help="Print every setting of every run.")] = False,
+    offline: Offline = False,
+    export: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the runs to do to this file, for 'bench work' on any machine.",
+            metavar="FILE",
+            show_default="not written",
+        ),
+    ] = None,
+    time_limit: Annotated[
+        float | None, typer.Option(min=0.01, show_default="no limit", help="Of --export: minutes a run may take.")
+    ] = None,
+    executor: Annotated[
+        str | None, typer.Option(show_default="none", help="As of 'bench run'; it changes nothing of a plan.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Say what 'bench run' with the same flags would do: runs, what is there already and shared, how long it takes.
@@ -168,20 +207,38 @@ def plan(
       bench plan lasium umtra --workers 2 --estimate
 
       bench plan lasium umtra --json
+
+      bench plan --experiment table7 --seeds 0-4 --export plan.json
     """
+    from bench.basics.errors import BenchError
+    from bench.cli.executing import exported
+    from bench.planning.executor_settings import executor_settings, scratch_in, split
     from bench.running.explain import explain
     from bench.running.outlook import document, look_ahead
 
     methods, overrides = sorted_out(words, methods)
+    own, overrides = split(overrides)  # so that the flags of a 'bench run' can be given as they are
+    if executor is not None:
+        executor_settings(executor, own)
+    if rerun and export is not None:
+        raise BenchError(
+            "--export writes down what is still to do, and --rerun begins anew what is done; leave one out"
+        )
     request = asked(
         *(methods, dataset, shots, seeds, budget, experiment, references, data_dir, out, overrides, device),
         ways=ways,
         rerun=rerun,
     )
-    if as_json:
-        with documents.alone(True):
-            told = document(look_ahead(request, workers, estimate))
+    request = replace(request, scratch=scratch_in(own), time_limit=None if time_limit is None else 60 * time_limit)
+    with documents.alone(as_json):
+        outlook = look_ahead(request, workers, estimate)
+        told = document(outlook) if as_json else None
+    if told is not None:
+        if export is not None:
+            exported(outlook, export)
         documents.write(told)
         return
-    for part in explain(request, settings, workers, estimate):
+    for part in explain(outlook, settings):
         say(part) if isinstance(part, str) else console().print(part)
+    if export is not None:
+        say(exported(outlook, export))

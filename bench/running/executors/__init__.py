@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
+from pathlib import Path
+from typing import Any
 
 from bench.running.executors.inline import InlineExecutor
 from bench.running.executors.processes import Again, ProcessPerTaskExecutor
@@ -24,3 +27,22 @@ def executor(
     if workers > 1 or own_process:
         return ProcessPerTaskExecutor(max(workers, 1), limit, placement=placement, again=again)
     return InlineExecutor()
+
+
+ELSEWHERE = ("slurm", "ray")
+"""Executors that start ``bench work`` on other machines; they are handed :func:`bench.running.working.do`."""
+
+
+def executor_elsewhere(name: str, settings: Mapping[str, Any], out: Path, told: Callable[[str], None]) -> Executor:
+    """One of ``ELSEWHERE``. BenchError where what it needs is not installed, or its scheduler is not there.
+
+    settings: as of ``configs/executor/``. out: the folder of run records, in which it keeps its own logs. told: says a
+    line to the user.
+    """
+    if name == "slurm":
+        from bench.running.executors.slurm import SlurmExecutor
+
+        return SlurmExecutor(settings, out, told)
+    from bench.running.executors.ray import RayExecutor
+
+    return RayExecutor(settings, out, told)

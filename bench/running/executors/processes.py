@@ -68,7 +68,7 @@ class ProcessPerTaskExecutor(Executor):
         again: Again | None = None,
     ) -> None:
         self._placement, self._again = placement, again
-        self._threads = ThreadPoolExecutor(workers)
+        self._threads = ThreadPoolExecutor(workers, initializer=_hold_announcements)
         self._limit, self._grace = limit, default_grace() if grace is None else grace
         self._stopped: int | None = None
 
@@ -185,6 +185,14 @@ def _held_back() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _hold_announcements() -> None:
+    """Processes that this thread starts hear nothing of SIGUSR1 and SIGUSR2, which would end them at once: schedulers
+    send them to every process of a job, and it is this one that tells the others what to do.
+    """
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGUSR1, signal.SIGUSR2))
 
 
 def _work(sender: Connection, environment: dict[str, str], call: bytes) -> None:

@@ -147,3 +147,14 @@ def test_ending_the_process_is_an_answer_too(how, kind):
 def test_an_error_that_cannot_be_pickled_still_says_what_it_was():
     with ProcessPerTaskExecutor(1) as pool, pytest.raises(WorkerDied, match="Unpicklable: why"):
         pool.submit(fail_oddly).result(timeout=60)
+
+
+def _told_of_the_end():
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        os.kill(os.getpid(), number)
+    return "alive"
+
+
+def test_what_a_scheduler_announces_to_every_process_of_a_job_ends_no_worker():
+    with ProcessPerTaskExecutor(1) as pool:
+        assert pool.submit(_told_of_the_end).result(60) == "alive"
