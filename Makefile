@@ -4,7 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test gate gpu-check faults lint format clean
+.PHONY: demo test test-slurm test-ray faults-clusters gate gpu-check faults lint format clean
+
+CLUSTERS := OMP_NUM_THREADS=1 BENCH_CLUSTERS=1 $(BIN)/python -m pytest --durations 15
 
 demo: $(INSTALLED)
 	$(BIN)/bench run --methods lasium,umtra --budget quick --workers 2 --out runs/demo
@@ -16,6 +18,18 @@ test: lint
 # One method for every task sampler of the gate's suite.
 SAMPLERS := umtra-protonet,aal-protonet-5shot,lasium-n-object-protonet,lasium-ro-object-protonet,$\
 	lasium-oc-object-protonet,cactus-bigan-protonet-5way,cactus-deepcluster-protonet-5way
+
+# Six minutes, on a SLURM of one node that is started for it: as root, with apt-get install slurm-wlm munge.
+test-slurm: $(INSTALLED)
+	$(CLUSTERS) tests/clusters/test_slurm.py -m "$(or $(ONLY),cluster)"
+
+# Five minutes, on a Ray of two raylets that is started for it: after .venv/bin/pip install '.[ray]'.
+test-ray: $(INSTALLED)
+	$(CLUSTERS) tests/clusters/test_ray.py tests/clusters/test_four_executors.py
+
+# A quarter of an hour: workers and drivers killed at random during 40 runs on each; other moments with BENCH_FAULTS_SEED=1.
+faults-clusters: $(INSTALLED)
+	$(CLUSTERS) tests/clusters/test_random_kills.py
 
 # Two minutes: trains the gate's suite anew and compares it with the recorded baseline, task by task.
 gate: $(INSTALLED)
@@ -31,7 +45,7 @@ gpu-check: $(INSTALLED)
 
 # A quarter of an hour: kills at random moments, damaged files, full disks; other moments and bytes with BENCH_FAULTS_SEED=1.
 faults: $(INSTALLED)
-	OMP_NUM_THREADS=1 BENCH_FAULTS_KILLS=$${BENCH_FAULTS_KILLS:-300} BENCH_FAULTS_DAMAGED=$${BENCH_FAULTS_DAMAGED:-2000} \
+	OMP_NUM_THREADS=1 BENCH_FAULTS_KILLS=$${BENCH_FAULTS_KILLS:-300} BENCH_FAULTS_DAMAGED=$${BENCH_FAULTS_DAMAGED:-2000} BENCH_FAULTS_RUNS=$${BENCH_FAULTS_RUNS:-40} \
 		$(BIN)/python -m pytest tests/faults
 
 lint: $(INSTALLED)
