@@ -20,19 +20,19 @@ from bench.running.outlook import Outlook
 from bench.running.ways import unanswered
 from bench.tasks.manifest import draw
 
+MANY = 1000  # runs above which they are not folded into the width of the terminal
+
 
 def explain(outlook: Outlook, settings: bool = False) -> Iterator[str | Table]:
     """Parts to print."""
     configs, dataset, runs, expected = outlook.configs, outlook.dataset, outlook.runs, outlook.expected
     yield from outlook.measured
-    table = Table(box=None, pad_edge=False)
-    for column in ("run", "seed", "budget", "labels", "state", "minutes", "folder"):
-        table.add_column(column, overflow="fold", no_wrap=column == "minutes")
+    columns = ("run", "seed", "budget", "labels", "state", "minutes", "folder")
+    rows = []
     for run, minutes in zip(runs, expected.minutes()):
         labels = "meta-train" if run.variant.supervised else "none"
-        cells = (run.name, str(run.seed), run.budget, labels, outlook.states[run.folder], minutes, str(run.folder))
-        table.add_row(*map(Text, cells))  # names may look like markup
-    yield table
+        rows.append((run.name, str(run.seed), run.budget, labels, outlook.states[run.folder], minutes, str(run.folder)))
+    yield _table(columns, rows) if len(rows) <= MANY else _aligned([columns, *rows])
     yield from unanswered(configs)
     yield from _codes(runs)
     yield from _precisions(runs)
@@ -55,6 +55,21 @@ def explain(outlook: Outlook, settings: bool = False) -> Iterator[str | Table]:
     if settings:
         for one in configs:
             yield f"\n# {one.method_name}\n" + yaml.safe_dump(dict(one.values), sort_keys=False)
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold", no_wrap=column == "minutes")
+    for row in rows:
+        table.add_row(*map(Text, row))  # names may look like markup
+    return table
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    """One line a row, however wide: a table would take a second for a thousand of them to be folded."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
 def _codes(runs: Sequence[PlannedRun]) -> Iterator[str]:
