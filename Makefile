@@ -23,7 +23,7 @@ SAMPLERS := umtra-protonet,aal-protonet-5shot,lasium-n-object-protonet,lasium-ro
 test-slurm: $(INSTALLED)
 	$(CLUSTERS) tests/clusters/test_slurm.py -m "$(or $(ONLY),cluster)"
 
-# Five minutes, on a Ray of two raylets that is started for it: after .venv/bin/pip install '.[ray]'.
+# Five minutes, on a Ray of two raylets that is started for it: after .venv/bin/pip install -e '.[ray]'.
 test-ray: $(INSTALLED)
 	$(CLUSTERS) tests/clusters/test_ray.py tests/clusters/test_four_executors.py
 

@@ -98,6 +98,17 @@ class Reporter:
         if self._bar is not None:
             self._bar.stop()
 
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """No bar moves within the block: somebody is asked something."""
+        if self._bar is not None:
+            self._bar.stop()
+        try:
+            yield
+        finally:
+            if self._bar is not None:
+                self._bar.start()
+
     def say(self, text: str) -> None:
         """Print one line that stays. Where nothing can be printed, on a full disk say, the work goes on in silence."""
         with contextlib.suppress(OSError, ValueError):

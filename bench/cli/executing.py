@@ -60,7 +60,7 @@ def placed(executor: str | None, texts: Sequence[str], workers: int, detach: boo
         ray_settings.needed(ray_settings.checked(settings))
 
     def carry_out(request: Request, ready: Session, reporter: Reporter) -> list[Outcome]:
-        from bench.running.elsewhere import begun_anew, execute_elsewhere, hand_over, keep_plan, plan_of
+        from bench.running.elsewhere import begun_anew, execute_elsewhere, hand_over, plan_of, planned
         from bench.running.executors import executor_elsewhere
 
         if request.rerun:
@@ -71,15 +71,14 @@ def placed(executor: str | None, texts: Sequence[str], workers: int, detach: boo
         ready = begun_anew(ready)
         plan = plan_of(request, ready)
         if not plan.items:
-            return execute_elsewhere(ready, None, None, reporter)
-        path = keep_plan(request.out, plan)
+            return execute_elsewhere(ready, {}, reporter)
         with executor_elsewhere(executor, settings, request.out.absolute(), reporter.say) as pool:
-            if detach:
-                hand_over(path, pool)
-                _detached(cast("SlurmExecutor", pool), request.out)
             try:
-                standing = getattr(pool, "standing", None)
-                return execute_elsewhere(ready, path, pool, reporter, standing and (lambda _: standing()))
+                with planned(request.out, plan) as path:
+                    handed = hand_over(path, pool)
+                if detach:
+                    _detached(cast("SlurmExecutor", pool), request.out)
+                return execute_elsewhere(ready, handed, reporter, getattr(pool, "standing", None))
             except KeyboardInterrupt as error:
                 if executor == "slurm":
                     _left_or_cancelled(cast("SlurmExecutor", pool), request.out, reporter, error)
@@ -112,9 +111,9 @@ def _left_or_cancelled(pool: SlurmExecutor, out: Path, reporter: Reporter, error
         return
     asked = not isinstance(error, Stopped) or error.number == signal.SIGINT
     if asked and sys.stdin.isatty() and sys.stderr.isatty():
-        sys.stderr.write(f"{_named(jobs)} is under way: cancel the jobs (c), or leave them running (l)? [l] ")
-        sys.stderr.flush()
-        with contextlib.suppress(KeyboardInterrupt):
+        with contextlib.suppress(KeyboardInterrupt), reporter.aside():
+            sys.stderr.write(f"{_named(jobs)} is under way: cancel the jobs (c), or leave them running (l, Enter)? ")
+            sys.stderr.flush()
             if sys.stdin.readline().strip().lower() in ("c", "cancel"):
                 pool.cancel()
                 reporter.say(f"cancelled {_named(jobs)}; what was running is saved, and the same command goes on")
@@ -137,8 +136,6 @@ def exported(outlook: Outlook, path: Path) -> str:
     if not plan.items:
         return f"all {len(outlook.runs)} runs are done, so no plan was written to {path}"
     write_plan(path, plan)
-    file, several = shlex.quote(str(path)), "s" if len(plan.items) > 1 else ""
-    return (
-        f"wrote {len(plan.items)} run{several} to {path}; 'bench work {file}' does them, 'bench status --plan {file}' "
-        "follows"
-    )
+    file, count = shlex.quote(str(path)), len(plan.items)
+    several = f"s (--index 0 to {count - 1})" if count > 1 else ""
+    return f"wrote {count} run{several} to {path}; 'bench work {file}' does them, 'bench status --plan {file}' follows"

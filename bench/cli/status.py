@@ -102,7 +102,8 @@ def lines(found: Standing) -> Iterator[str]:
     from bench.reporting.foreign import visible
 
     for one in in_order(found):
-        parts = [f"{one.status:<13} {one.name}", f"seed {one.seed}", one.folder, said(one)]
+        number = "" if one.index is None else f"[{one.index}] "
+        parts = [f"{one.status:<13} {number}{one.name}", f"seed {one.seed}", one.folder, said(one)]
         yield "  ".join(visible(" ".join(part.splitlines())) for part in parts if part)
 
 

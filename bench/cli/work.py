@@ -37,7 +37,7 @@ def work(
         typer.Option(
             min=0.01,
             show_default="no limit, or a SLURM job's",
-            help="Minutes this command has; nothing is begun that would take longer.",
+            help="Minutes this command has; it keeps one in hand, and begins nothing that would take longer.",
             metavar="MIN",
         ),
     ] = None,

@@ -42,6 +42,11 @@ def executor_settings(name: str, texts: Sequence[str] = ()) -> dict[str, Any]:
             able = ", ".join(f"{PREFIX}{one}" for one in known) or "no settings"
             raise BenchError(f"{text!r}: the executor {name} has no setting {key!r}.{hint} It has {able}")
         one = Override(f"{PREFIX}{key}", f"{PREFIX}{key}={value}")
+        given = value_of(one)
+        if isinstance(known[key], str) and not isinstance(given, str) and isinstance(given, int | float | None):
+            # YAML takes 90, 1e3 and 1:30:00 for numbers; what was typed is for the executor to judge.
+            known[key] = None if given is None else value.strip()
+            continue
         check_type(one, {"executor": known})
-        known[key] = value_of(one)
+        known[key] = given
     return known

@@ -237,13 +237,14 @@ def _last_line(folder: str) -> str:
             lines = file.read(_TAIL).decode("utf-8", "replace").splitlines()
     except OSError:
         return ""
-    return lines[-1].partition(" ")[2] if lines else ""
+    said = lines[-1].partition(" ")[2] if lines else ""
+    return "" if said.startswith("start ") else said
 
 
 def _gone(holder: Holder, folder: str) -> str:
     where = f"its process on {holder.host or 'a host without a name'} (since {holder.since}) is gone"
     kept = any(one.startswith("weights") and one.endswith(".safetensors") for one in _names(folder))
-    return f"{where}; {'another attempt goes on at its checkpoint' if kept else 'another attempt begins anew'}"
+    return f"{where}; the same command {'goes on at its checkpoint' if kept else 'begins it anew'}"
 
 
 def _names(folder: str) -> list[str]:

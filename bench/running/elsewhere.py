@@ -5,8 +5,9 @@ What an executor says of a run is not believed: what became of it is what its fo
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import fields, replace
 from pathlib import Path
@@ -48,6 +49,19 @@ def keep_plan(out: Path, plan: PlanFile) -> Path:
     return path.absolute()
 
 
+@contextlib.contextmanager
+def planned(out: Path, plan: PlanFile) -> Iterator[Path]:
+    """:func:`keep_plan` while it is handed over: nothing stays where that is refused, unless it was there before."""
+    before = {*(out / "plans").glob("*.json")}
+    path = keep_plan(out, plan)
+    try:
+        yield path
+    except BenchError:
+        if out / "plans" / path.name not in before:
+            path.unlink(missing_ok=True)
+        raise
+
+
 def begun_anew(session: Session) -> Session:
     """The same with nothing there any more of what is to be run again; what was there lies beside it."""
     for run in session.runs:
@@ -69,26 +83,21 @@ def hand_over(plan: Path, executor: Executor) -> dict[Future[str], Item]:
 
 def execute_elsewhere(
     session: Session,
-    plan: Path | None,
-    executor: Executor | None,
+    handed: Mapping[Future[str], Item],
     reporter: Reporter,
-    following: Callable[[PlanFile], str] | None = None,
+    following: Callable[[], str] | None = None,
 ) -> list[Outcome]:
-    """Hand every item to the executor, and wait until each has ended; the outcomes come in the order of the runs.
-    Without a plan there is nothing to do: every run is done.
+    """Wait until each item that :func:`hand_over` gave has ended; the outcomes come in the order of the runs.
 
     KeyboardInterrupt passes through; what becomes of the jobs then is for who called this to say. following: one line
     on how far all of it is, asked now and then.
     """
-    found = None if plan is None else read_plan(plan)
     place = {run.key: number for number, run in enumerate(session.runs)}
     outcomes: dict[int, Outcome] = {}
     for number, run in enumerate(session.runs):
         if _is_done(session, number):
             outcomes[number] = Outcome(run, "done", None, run.record(), cached=True)
-    pending: dict[Future[str], int] = {}
-    if plan is not None and executor is not None:
-        pending = {future: place[item.key] for future, item in hand_over(plan, executor).items()}
+    pending = {future: place[item.key] for future, item in handed.items()}
     waiting, said = set(pending), time.monotonic()
     while waiting:
         done, waiting = wait(waiting, timeout=2.0, return_when=FIRST_COMPLETED)
@@ -99,9 +108,11 @@ def execute_elsewhere(
                 f"[{len(outcomes)}/{len(session.runs)}] {session.runs[number].name} seed {session.runs[number].seed}"
             )
             reporter.say(f"{label}: {describe(outcomes[number])}")
-        if following is not None and found is not None and waiting and time.monotonic() - said > reporter.seconds:
+        if following is not None and waiting and reporter.live:
+            reporter(following(), len(outcomes), len(session.runs), {})
+        elif following is not None and waiting and time.monotonic() - said > reporter.seconds:
             said = time.monotonic()
-            reporter.say(f"  {following(found)}")
+            reporter.say(f"  {following()}")
     return [outcomes[number] for number in sorted(outcomes)]
 
 

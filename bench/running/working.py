@@ -169,7 +169,7 @@ def work(
             if most is not None and begun >= most:
                 continue
             if until is not None and begun >= at_least and clock() + SPARE + (item.seconds or 0.0) > until:
-                found[index] = Did(index, item, "left", "the time that is left does not suffice for it")
+                found[index] = Did(index, item, "left", _too_long(item, until - clock()))
                 continue
             begun += 1
             reporter.begin(item.name)
@@ -182,6 +182,11 @@ def work(
 
 def _said(did: Did) -> str:
     return did.status if did.reason is None else f"{did.status}: {did.reason}"
+
+
+def _too_long(item: Item, left: float) -> str:
+    takes = "how long it takes is not known" if item.seconds is None else f"it takes about {for_people(item.seconds)}"
+    return f"{takes}, {for_people(SPARE)} are kept in hand, and {for_people(max(0.0, left))} are left"
 
 
 def _by(plan: PlanFile, index: int) -> str:

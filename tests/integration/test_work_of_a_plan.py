@@ -29,7 +29,7 @@ def usual(cache, glyphs, tmp_path_factory):
 
 def test_items_alone_bundled_and_unclaimed_are_the_runs_of_bench_run(bench, usual):
     told = bench("plan", *REQUEST, "--export", "plan.json", "--executor", "slurm", "executor.partition=gpu").stdout
-    assert "wrote 4 runs to plan.json" in told
+    assert "wrote 4 runs (--index 0 to 3) to plan.json" in told
     assert not bench.out.exists()
     waiting = bench("status", "--plan", "plan.json").stdout
     assert [line.split()[0] for line in waiting.splitlines()[:-1]] == ["waiting"] * 4
@@ -65,8 +65,8 @@ def test_two_workers_share_a_plan_that_lies_elsewhere_and_a_killed_one_loses_not
     os.killpg(killed.pid, signal.SIGKILL)
     killed.communicate()
     seen = bench("status", "--plan", there / "p.json", "--out", there / "records").stdout
-    assert seen.startswith("interrupted   umtra-protonet")
-    assert "is gone; another attempt " in seen
+    assert seen.startswith("interrupted   [0] umtra-protonet")
+    assert "is gone; the same command " in seen
     assert seen.splitlines()[-1].startswith("4 runs: 1 interrupted, 3 waiting")
 
     workers = [bench.start(*command) for _ in range(2)]
@@ -97,7 +97,10 @@ def test_what_is_not_as_planned_is_a_sentence(bench):
     assert "failed: " in bench("work", "plan.json", "--index", mine, code=1).stdout
 
     shutil.rmtree(bench.out)
-    assert "left: the time that is left does not suffice" in bench("work", "plan.json", "--until", 0.5, code=75).stdout
+    assert (
+        "left: how long it takes is not known, 60 s are kept in hand, and "
+        in bench("work", "plan.json", "--until", 0.5, code=75).stdout
+    )
     assert "--index goes from 0 to 1" in bench.error("work", "plan.json", "--index", 2)
     assert "--index goes from 0 to 0" in bench.error("work", "plan.json", "--index", 1, "--bundle", 5)
     text = (bench.folder / "plan.json").read_text()

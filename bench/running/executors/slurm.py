@@ -118,7 +118,7 @@ class SlurmExecutor(Executor):
         self.shutdown(wait=kind is None)
 
     def _hand_over(self, plan: PlanFile, items: Sequence[tuple[int, Future[Any]]]) -> None:
-        from bench.running.elsewhere import keep_plan
+        from bench.running.elsewhere import planned
 
         there = self._there()
         new = [(index, future) for index, future in items if plan.items[index].key not in there]
@@ -139,10 +139,10 @@ class SlurmExecutor(Executor):
                 f"put several runs into each, executor.bundle={-(-len(new) // most)}"
             )
         part = replace(plan, items=tuple(plan.items[index] for index, _ in new))
-        path = keep_plan(self._out, part)
-        since, name = path.stat().st_mtime - 1.0, f"bench-{path.stem}-{size}"
-        seconds, requeues = seconds_of(self._settings), self._settings["requeue"]
-        ids = self._sbatch(name, [Bundle(str(path), number, size, seconds, requeues) for number in range(count)])
+        with planned(self._out, part) as path:
+            since, name = path.stat().st_mtime - 1.0, f"bench-{path.stem}-{size}"
+            seconds, requeues = seconds_of(self._settings), self._settings["requeue"]
+            ids = self._sbatch(name, [Bundle(str(path), number, size, seconds, requeues) for number in range(count)])
         self._submitted |= set(ids)
         for number, (_, future) in enumerate(new):
             self._following.add(future, Followed(part, number, name, ids[number // size], since))
@@ -193,7 +193,7 @@ class SlurmExecutor(Executor):
             except FailedJobError as error:
                 told = in_one_line(str(error)) or "no reason is given"
                 if pause is None or not any(one in told.lower() for one in BUSY):
-                    raise BenchError(f"sbatch does not take the jobs: {told}") from error
+                    raise BenchError(f"sbatch does not take the jobs: {told}; asked for {self._asked_for()}") from error
                 self._told(f"sbatch does not take the jobs for now: {told}; trying again in {pause} s")
                 time.sleep(pause)
             except FailedSubmissionError as error:
@@ -201,6 +201,12 @@ class SlurmExecutor(Executor):
             except OSError as error:
                 raise BenchError(f"cannot write to {self._logs}: {error.strerror or error}") from error
         raise AssertionError("the last attempt returns or raises")
+
+    def _asked_for(self) -> str:
+        """What a task was to have, as it is typed."""
+        names = ("partition", "account", "qos", "time", "memory", "cpus", "gpus")
+        given = {name: self._settings[name] for name in names if self._settings[name] is not None}
+        return ", ".join(f"executor.{name}={value}" for name, value in given.items())
 
     def _follow(self) -> None:
         """In a thread of its own, until nobody wants to know any more."""

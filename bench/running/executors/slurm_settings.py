@@ -56,7 +56,9 @@ def seconds_of(settings: Mapping[str, Any]) -> float:
     """
     read = re.fullmatch(r"(?:(\d+)-)?(\d+):([0-5]\d):([0-5]\d)", str(settings["time"]))
     if read is None or not any(int(part or 0) for part in read.groups()):
-        raise BenchError(f"executor.time={settings['time']}: write [days-]hours:minutes:seconds, as in 01:30:00")
+        raise BenchError(
+            f"executor.time={settings['time']}: write [days-]hours:minutes:seconds; 90 minutes are 01:30:00"
+        )
     days, hours, minutes, seconds = (int(part or 0) for part in read.groups())
     return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
 

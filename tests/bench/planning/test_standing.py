@@ -68,7 +68,7 @@ def test_every_state_has_its_word_and_its_sentence(tmp_path):
     assert "node8" in runs["alpha", 4].said
     assert "goes on at its checkpoint" in runs["alpha", 4].said
     assert "node9" in runs["alpha", 5].said
-    assert "begins anew" in runs["alpha", 5].said
+    assert "begins it anew" in runs["alpha", 5].said
     assert runs["alpha", 6].said.startswith("omniglot/alpha/")
     assert found.counts() == {"running": 1, "failed": 1, "damaged": 1, "timeout": 1, "interrupted": 2, "done": 1}
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,8 @@ from synthetic_runs import manifest_hash, write_run
 from bench.basics.errors import BenchError
 from bench.basics.signals import Interrupts, Stopped
 from bench.planning.executor_settings import executor_settings
-from bench.planning.plan_file import Item, PlanFile
-from bench.running.elsewhere import keep_plan
+from bench.planning.plan_file import Item, PlanFile, read_plan
+from bench.running.elsewhere import keep_plan, planned
 from bench.running.executors import slurm, slurm_commands, slurm_following, slurm_task
 from bench.running.executors.slurm import SlurmExecutor
 from bench.running.executors.slurm_settings import checked, parameters, seconds_of
@@ -264,7 +265,7 @@ def test_at_the_end_tasks_that_would_find_nothing_to_do_leave_the_queue(stand):
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"time": 5400}, "executor.time=5400: write .days-.hours:minutes:seconds, as in 01:30:00"),
+        ({"time": 5400}, "executor.time=5400: write .days-.hours:minutes:seconds; 90 minutes are 01:30:00"),
         ({"time": "1:30"}, "executor.time=1:30"),
         ({"time": "00:00:00"}, "executor.time"),
         ({"time": "00:01:00", "signal": 60}, "executor.signal=60: .* has only executor.time=00:01:00"),
@@ -291,6 +292,34 @@ def test_times_are_read_as_they_are_written():
     assert found["additional_parameters"] == {"requeue": True, "constraint": "a100"}
     assert "mem" in found
     assert "gpus_per_node" not in found
+
+
+@pytest.mark.parametrize("typed", ["90", "90:00", "1:30:00", "1h", "'90'", "null"])
+def test_a_time_that_yaml_takes_for_a_number_is_judged_as_it_was_typed(typed):
+    settings = executor_settings("slurm", [f"executor.time={typed}"])
+    if typed == "1:30:00":
+        assert seconds_of(checked(settings)) == 5400
+    else:
+        with pytest.raises(BenchError, match=r"write .days-.hours:minutes:seconds; 90 minutes are 01:30:00"):
+            checked(settings)
+
+
+def test_what_is_refused_leaves_no_plan_behind_and_what_was_there_stays(stand):
+    settings = {"memory": "9G", "partition": "gpu"}
+    (stand.folder / "refusals").write_text("sbatch: error: Memory specification can not be satisfied\n" * 2)
+    with pytest.raises(BenchError) as error:
+        handed_over(stand, **settings)
+    asked = "executor.partition=gpu, executor.time=01:00:00, executor.memory=9G, executor.cpus=2"
+    assert str(error.value).endswith(f"Memory specification can not be satisfied; asked for {asked}")
+    before = stand.plan(2)
+    with pytest.raises(BenchError), planned(stand.out, read_plan(before)):
+        raise BenchError("refused")
+    assert before.exists(), "jobs may be reading it"
+    other = replace(read_plan(before), budget="paper")
+    with pytest.raises(BenchError), planned(stand.out, other) as path:
+        assert path.exists()
+        raise BenchError("refused")
+    assert not path.exists()
 
 
 def test_the_end_of_a_task_is_its_own_and_not_that_of_another_of_its_array(stand, monkeypatch):
