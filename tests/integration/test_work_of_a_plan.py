@@ -120,3 +120,17 @@ def test_status_names_a_failure_in_harmless_words_and_ends_with_1(bench):
     assert said[0].startswith("failed        pixels")
     assert said[0].endswith(r"no [bold]\x1b[31m disk left")
     assert said[1] == "1 run: 1 failed"
+
+
+def test_a_login_node_without_a_gpu_plans_for_machines_that_have_one(bench):
+    """What a node has, the node says; what no machine could do is refused at once."""
+    on_gpus = (*SMALL, "precision=tf32", "--export", "gpu.json")
+    told = bench("plan", "--methods", "umtra-protonet", *on_gpus)
+    assert "wrote 1 run" in told.stdout
+    assert "wrote 1 run" in bench("plan", "--methods", "umtra-protonet", *on_gpus, "--device", "cuda:1").stdout
+    said = bench.error("plan", "--methods", "umtra-protonet", *on_gpus, "--device", "cpu")
+    assert said.startswith("precision=tf32 needs a GPU")
+    assert "'gpu'" in bench.error("plan", "--methods", "umtra-protonet", *SMALL, "--export", "x.json", "--device", "gpu")
+    said = bench("work", "gpu.json", "--device", "cpu", code=1).stdout
+    assert "umtra-protonet" in said
+    assert "failed: precision=tf32 needs a GPU" in said
