@@ -130,7 +130,9 @@ def test_a_login_node_without_a_gpu_plans_for_machines_that_have_one(bench):
     assert "wrote 1 run" in bench("plan", "--methods", "umtra-protonet", *on_gpus, "--device", "cuda:1").stdout
     said = bench.error("plan", "--methods", "umtra-protonet", *on_gpus, "--device", "cpu")
     assert said.startswith("precision=tf32 needs a GPU")
-    assert "'gpu'" in bench.error("plan", "--methods", "umtra-protonet", *SMALL, "--export", "x.json", "--device", "gpu")
+    assert "'gpu'" in bench.error(
+        "plan", "--methods", "umtra-protonet", *SMALL, "--export", "x.json", "--device", "gpu"
+    )
     said = bench("work", "gpu.json", "--device", "cpu", code=1).stdout
     assert "umtra-protonet" in said
     assert "failed: precision=tf32 needs a GPU" in said
