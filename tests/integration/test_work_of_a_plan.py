@@ -8,6 +8,7 @@ import time
 
 import pytest
 from commands import TINY, Bench
+from own_generators import LATENT, Tiny, save_torchscript
 from plugin_packages import install
 from test_edited_and_rerun import write
 
@@ -136,3 +137,20 @@ def test_a_login_node_without_a_gpu_plans_for_machines_that_have_one(bench):
     said = bench("work", "gpu.json", "--device", "cpu", code=1).stdout
     assert "umtra-protonet" in said
     assert "failed: precision=tf32 needs a GPU" in said
+
+
+def test_a_file_of_the_user_is_found_from_whatever_folder_a_worker_stands_in(bench, tmp_path):
+    save_torchscript(bench.folder / "my own.pt", Tiny())
+    words = (
+        "--methods",
+        "lasium-n-file-protonet",
+        *SMALL,
+        TINY[0],
+        "generator.path='my own.pt'",
+        f"generator.latent_dim={LATENT}",
+    )
+    bench("plan", *words, "--export", "plan.json")
+    elsewhere = Bench(bench.cache, tmp_path / "elsewhere")
+    elsewhere.folder.mkdir()
+    assert "1 of 1 runs" in elsewhere("work", bench.folder / "plan.json").stdout
+    assert "cached" in bench("plan", *words).stdout
