@@ -22,6 +22,10 @@ SMALL = (
 )
 
 
+FORKED_OFF = "multiprocessing.forkserver"
+"""In the command line of the process that workers are forked off, and so in theirs."""
+
+
 def start(bench, command):
     """A driver. Nobody listens to it: workers that outlive it would keep its pipes open."""
     return subprocess.Popen(
@@ -35,11 +39,16 @@ def start(bench, command):
 
 def workers_of(driver) -> list[int]:
     """Processes that it has started for its runs."""
-    found = []
-    for path in Path("/proc", str(driver.pid), "task").glob("*/children"):
+    servers = [pid for pid in children_of(driver.pid) if FORKED_OFF in command_of(pid)]
+    return [pid for server in servers for pid in children_of(server)]
+
+
+def children_of(pid: int) -> list[int]:
+    found: list[int] = []
+    for path in Path("/proc", str(pid), "task").glob("*/children"):
         with contextlib.suppress(OSError):
             found += [int(one) for one in path.read_text().split()]
-    return [pid for pid in found if "spawn_main" in command_of(pid)]
+    return found
 
 
 def command_of(pid: int) -> str:
@@ -85,7 +94,7 @@ def test_three_drivers_killed_at_random_leave_every_run_once(tmp_path, wanted, c
         driver.wait()
     bench(*command)
     for _ in range(600):
-        if not any("spawn_main" in command_of(pid) for pid in seen):
+        if not any(FORKED_OFF in command_of(pid) for pid in seen):
             break
         time.sleep(0.1)
     found = records(bench.out)

@@ -1,13 +1,15 @@
 """A fresh process for every run, so that one that dies (out of memory, a crash in a library) takes no other with it.
 
 A process that does not end when it should is ended from outside, with every process that it started. Where runs share
-GPUs, each process sees the one that it was given.
+GPUs, each process sees the one that it was given. On Linux processes are forked off one that has imported PyTorch and
+done nothing else, which spares each of them the import.
 """
 
 from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import pickle
 import signal
@@ -18,6 +20,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for_any
+from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, ParamSpec, TypeVar
@@ -28,6 +31,12 @@ from bench.running.placement import Closed, Gpu, Placement
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+IMPORTED = ("torch._dynamo", "bench.running.run")
+"""What every run needs; PyTorch's optimizers import its compiler."""
+
+_ANNOUNCED = tuple(getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name))
+_starting = threading.Lock()
 
 Again = Callable[[Any, Gpu, tuple[Any, ...]], tuple[Any, ...] | None]
 """(what a call came to, GPU, its arguments) -> arguments for a second try, or None where there need be none."""
@@ -115,10 +124,10 @@ class ProcessPerTaskExecutor(Executor):
     ) -> Any:
         if self._stopped is not None:
             raise WorkerDied("stopped before it started")
-        context = multiprocessing.get_context("spawn")
+        context = _context()
         receiver, sender = context.Pipe(duplex=False)
         call = bytes(ForkingPickler.dumps((fn, args, kwargs)))
-        process = context.Process(target=_work, args=(sender, environment, call))
+        process = context.Process(target=_work, args=(sender, {**os.environ, **environment}, call))
         with _held_back():
             process.start()
         sender.close()
@@ -174,13 +183,35 @@ class ProcessPerTaskExecutor(Executor):
                 raise WorkerDied("did not stop when it was asked to, and was ended by force")
 
 
+def _context() -> ForkServerContext | SpawnContext:
+    """How processes are started: see the top of this file."""
+    if not sys.platform.startswith("linux"):
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    with _starting, _held_back():
+        # The server would look for modules in the working directory first, where anything may lie.
+        before = os.environ.get("PYTHONSAFEPATH")
+        os.environ["PYTHONSAFEPATH"] = "1"
+        try:
+            context.set_forkserver_preload(list(IMPORTED))
+            multiprocessing.forkserver.ensure_running()
+        finally:
+            if before is None:
+                del os.environ["PYTHONSAFEPATH"]
+            else:
+                os.environ["PYTHONSAFEPATH"] = before
+    return context
+
+
 @contextlib.contextmanager
 def _held_back() -> Iterator[None]:
-    """A Ctrl-C that meets a process before it can treat one waits there: Python would print a traceback."""
+    """A signal that meets a process before it can treat one waits there: Python would print a traceback. The server
+    that processes are forked off never treats any: it ends with the last process that uses it.
+    """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (*STOPPING, *_ANNOUNCED))
     try:
         yield
     finally:
@@ -192,10 +223,11 @@ def _hold_announcements() -> None:
     send them to every process of a job, and it is this one that tells the others what to do.
     """
     if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGUSR1, signal.SIGUSR2))
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ANNOUNCED)
 
 
 def _work(sender: Connection, environment: dict[str, str], call: bytes) -> None:
+    os.environ.clear()  # the server's is of the time at which it was started
     os.environ.update(environment)
     keep_temporaries()
     # Ctrl-C reaches a whole group of processes at once; here it comes from the parent, once, so no clean-up is hit.
@@ -205,8 +237,8 @@ def _work(sender: Connection, environment: dict[str, str], call: bytes) -> None:
         # Always: this process may have been started by one that ignores signals, and must end when it is told to.
         with Interrupts(always=STOPPING):
             if hasattr(signal, "pthread_sigmask"):
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-            # Only now, for it imports PyTorch, whose libraries read the environment as they are loaded.
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+            # Only now, for where nothing was imported before, its libraries read the environment as they are loaded.
             fn, args, kwargs = pickle.loads(call)
             sender.send(None)
             _send_answer(sender, True, fn(*args, **kwargs))

@@ -1,6 +1,7 @@
 """Executors: results, errors and deaths come back, and nothing that was started stays behind."""
 
 import os
+import os.path
 import signal
 import subprocess
 import sys
@@ -158,3 +159,38 @@ def _told_of_the_end():
 def test_what_a_scheduler_announces_to_every_process_of_a_job_ends_no_worker():
     with ProcessPerTaskExecutor(1) as pool:
         assert pool.submit(_told_of_the_end).result(60) == "alive"
+
+
+def environment_of(name):
+    return os.environ.get(name)
+
+
+def test_a_process_has_the_environment_of_now_whenever_the_first_was_started(monkeypatch):
+    with executor(2) as pool:
+        pool.submit(square, 1).result()
+        monkeypatch.setenv("BENCH_OF_NOW", "1")
+        monkeypatch.delenv("PATH")
+        assert pool.submit(environment_of, "BENCH_OF_NOW").result() == "1"
+        assert pool.submit(environment_of, "PATH").result() is None
+    assert "PYTHONSAFEPATH" not in os.environ
+
+
+def imported():
+    return "torch._dynamo" in sys.modules, os.getpgrp() == os.getpid()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere processes are not forked")
+def test_a_process_has_imported_already_and_is_its_own_all_the_same(tmp_path, monkeypatch):
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("raise SystemExit('not this one')")
+    monkeypatch.chdir(tmp_path)
+    program = f"""
+import sys; sys.path.insert(0, {str(os.path.dirname(__file__))!r})
+from test_executors import ProcessPerTaskExecutor, imported
+if __name__ == "__main__":
+    with ProcessPerTaskExecutor(1) as pool:
+        assert pool.submit(imported).result() == (True, True)
+"""
+    (tmp_path / "program").mkdir()
+    (tmp_path / "program" / "main.py").write_text(program)
+    subprocess.run([sys.executable, str(tmp_path / "program" / "main.py")], check=True, timeout=120)
