@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -238,7 +238,7 @@ def check(
         Path | None,
         typer.Option(
             show_default="--margin for all",
-            help="With --update: honest re-runs with other seeds; wider margins where they differ more.",
+            help="With --update: honest re-runs with other seeds; a drop counts that their spread does not explain.",
         ),
     ] = None,
     seeds: Annotated[
@@ -252,8 +252,9 @@ def check(
 ) -> None:
     """The regression gate: fail when a method has become worse than a baseline says, or makes other tasks.
 
-    Exit code 1 when the lower bound of a paired drop exceeds the margin, when a measure of 'bench inspect' moved by
-    more than its margin, or when a run or an inspection of the baseline is missing.
+    Exit code 1 when the lower bound of a paired drop exceeds the margin, or the drop itself that which the baseline's
+    re-runs allow; when a measure of 'bench inspect' moved by more than its margin; and when a run or an inspection of
+    the baseline is missing.
 
     Examples:
 
@@ -280,17 +281,21 @@ def check(
             frames = with_seeds(frames, chosen)
             inspections = [one for one in inspections if one.seed in chosen]
         least = DEFAULT_MARGIN if margin is None else margin
-        of_accuracy: dict[str, float] = {}
-        of_synthetic: Any = {}
+        reruns: list[margins.Reruns] = []
+        expected = drift.expected(inspections)
         if margins_from is not None:
             known = {str(method) for method in frames.finished["method"]}
             again, others = load(margins_from), read_inspections(margins_from)
             warn((*again.problems, *others[1]))
-            of_accuracy = margins.of_accuracy(again, least, known)
-            of_synthetic = margins.of_synthetic(others[0], drift.DEFAULT_MARGIN)
+            reruns = margins.of_accuracy(again, known)
+            judged = len(reruns) + len(expected)
+            expected = margins.of_synthetic(others[0], inspections, judged, drift.DEFAULT_MARGIN)
         before = _earlier(baseline)
-        expected = drift.expected(inspections, margins=of_synthetic)
-        write_baseline(frames, baseline, least, of_accuracy, expected)
+        write_baseline(frames, baseline, least, expected, reruns)
+        own = [
+            row for row in gate.check(frames, baseline, None, inspections, chosen) if row.verdict not in ("OK", "NEW")
+        ]
+        warn([f"{row.method}: {row.measure} of these very runs is {row.verdict} beside the re-runs" for row in own])
         gone = missing(before, read_baseline(baseline)) if before is not None else []
         if as_json:
             documents.write({"wrote": baseline, "no_longer_judged": gone})

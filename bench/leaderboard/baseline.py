@@ -3,8 +3,9 @@
 One Parquet file. Columns: dataset, method, budget, manifest (SHA-256), shot, seed, task, correct, total, margin
 (accuracy points); one row per task. The schema's metadata holds, under ``bench.baseline``, a JSON object:
 format_version, margin (the default it was written with), synthetic_tasks (measures of the methods' synthetic tasks, see
-:mod:`bench.leaderboard.drift`), ways (manifest -> way, where there are several) and digest, the SHA-256 of the rows and
-of the rest of that object.
+:mod:`bench.leaderboard.drift`), reruns (accuracies of honest trainings with other seeds, see
+:mod:`bench.leaderboard.margins`; where a method has them, its margin is only the least that it is allowed), ways
+(manifest -> way, where there are several) and digest, the SHA-256 of the rows and of the rest of that object.
 """
 
 from __future__ import annotations
@@ -22,15 +23,17 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.basics.errors import BenchError, did_you_mean
+from bench.basics.errors import BenchError
 from bench.basics.files import check_regular, replacing
 from bench.basics.keys import content_key
 from bench.basics.typed import fitting
-from bench.leaderboard import drift
+from bench.leaderboard import drift, margins
 from bench.leaderboard.loading import Frames
 from bench.leaderboard.score_table import ScoreTable
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+READ = (1, 2, FORMAT_VERSION)
+"""2 had no re-runs."""
 UNSEALED = 1
 """The format of version 0.1, which had no digest. It is read, with a warning."""
 
@@ -60,6 +63,12 @@ class Baseline:
     """Manifest -> way, of a baseline of several ways."""
     problems: tuple[str, ...] = ()
     """What does not keep it from being used; one sentence each."""
+    reruns: Mapping[margins.Key, margins.Reruns] = field(default_factory=dict)
+
+    @property
+    def judged(self) -> int:
+        """How many things it judges by the spread of re-runs."""
+        return len(self.reruns) + len(self.synthetic)
 
     @property
     def holds(self) -> dict[tuple[str, str, str, str], str]:
@@ -75,16 +84,17 @@ def write_baseline(
     frames: Frames,
     path: Path,
     margin: float = DEFAULT_MARGIN,
-    margins: Mapping[str, float] | None = None,
     synthetic: Sequence[drift.Expected] = (),
+    reruns: Sequence[margins.Reruns] = (),
 ) -> None:
-    """Record the finished runs of ``frames``. ``margins``: accuracy points for single methods, by exact name.
+    """Record the finished runs of ``frames``. ``margin``: accuracy points that any method may lose.
 
-    ``synthetic``: measures of the methods' synthetic tasks, to be kept beside the accuracies.
+    ``synthetic``: measures of the methods' synthetic tasks, to be kept beside the accuracies. ``reruns``: accuracies of
+    honest re-runs; those of what ``frames`` has no run of are left aside.
 
     Raises BenchError when no run is finished, where a run is not finished or damaged (its method would leave the gate
-    unseen), for a negative margin, an unknown method in ``margins``, and where one method and budget has runs of
-    different settings or of different versions of a dataset.
+    unseen), for a negative margin, and where one method and budget has runs of different settings or of different
+    versions of a dataset.
     """
     book = ScoreTable(frames)
     if not book.entries:
@@ -97,18 +107,14 @@ def write_baseline(
                 f"{name[1]} with budget {name[2]} has runs of different settings or data on {name[0]}; "
                 "a baseline needs one of them: delete the others or write it from another folder"
             )
-    given = {"the default": margin, **(margins or {})}
-    for method, value in given.items():
-        if not (math.isfinite(value) and value >= 0):
-            raise BenchError(f"the margin of {method} must be at least 0 accuracy points, not {value}")
-    for method in margins or {}:
-        if method not in {name[1] for name in names}:
-            hint = did_you_mean(method, {name[1] for name in names})
-            raise BenchError(f"a margin is given for {method!r}, which has no finished run.{hint}")
+    if not (math.isfinite(margin) and margin >= 0):
+        raise BenchError(f"the margin must be at least 0 accuracy points, not {margin}")
     runs = frames.finished[["run", "dataset", "method", "budget", "seed"]]
     rows = frames.scores.assign(manifest=frames.scores["manifest"].astype(str)).merge(runs, on="run")
-    rows["margin"] = rows["method"].map(margins or {}).astype(float).fillna(float(margin))
-    facts = {"margin": float(margin), "synthetic_tasks": [asdict(one) for one in synthetic]}
+    rows["margin"] = float(margin)
+    facts: dict[str, Any] = {"margin": float(margin), "synthetic_tasks": [asdict(one) for one in synthetic]}
+    answered = set(rows[KEY].drop_duplicates().itertuples(index=False, name=None))
+    facts["reruns"] = [asdict(one) for one in sorted(reruns, key=lambda one: one.key) if one.key in answered]
     ways = {name: one.way for name, one in sorted(book.manifests.items())}
     write_rows(path, rows, facts | ({"ways": ways} if len(set(ways.values())) > 1 else {}))
 
@@ -136,12 +142,13 @@ def read_baseline(path: Path) -> Baseline:
             table = file.read(use_threads=False)
         meta = json.loads((table.schema.metadata or {})[METADATA_KEY], parse_constant=_no_number)
         version = meta["format_version"]
-        if version in (UNSEALED, FORMAT_VERSION):
+        if version in READ:
             rows: pd.DataFrame = table.select(SCHEMA.names).cast(SCHEMA).to_pandas()
             written = meta.get("synthetic_tasks", meta.get("inventions", ()))  # the name until version 0.1
             synthetic = fitting(tuple[drift.Expected, ...], written, "synthetic_tasks")
             ways = fitting(dict[str, int], meta.get("ways", {}), "ways")
-            fault = _fault(rows, synthetic)
+            again = fitting(tuple[margins.Reruns, ...], meta.get("reruns", ()), "reruns")
+            fault = _fault(rows, synthetic) or _fault_of_reruns(rows, again)
     except FileNotFoundError as error:
         raise BenchError(f"there is no baseline {path}; write one from finished runs first") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, pa.ArrowException) as error:
@@ -149,11 +156,9 @@ def read_baseline(path: Path) -> Baseline:
         raise BenchError(
             f"baseline {path} is damaged or not a baseline ({reason}); restore it or write it anew"
         ) from error
-    if version not in (UNSEALED, FORMAT_VERSION):
-        raise BenchError(
-            f"baseline {path} has format version {version}, this program reads {UNSEALED} and {FORMAT_VERSION}; "
-            "write it anew"
-        )
+    if version not in READ:
+        known = ", ".join(map(str, READ))
+        raise BenchError(f"baseline {path} has format version {version}, this program reads {known}; write it anew")
     problems = []
     if version == UNSEALED:
         problems.append(
@@ -163,7 +168,7 @@ def read_baseline(path: Path) -> Baseline:
         fault = "it was changed after it was written: its rows or margins do not match its digest"
     if fault:
         raise BenchError(f"baseline {path} is damaged ({fault}); restore it or write it anew")
-    return Baseline(rows, synthetic, ways, tuple(problems))
+    return Baseline(rows, synthetic, ways, tuple(problems), {one.key: one for one in again})
 
 
 def missing(old: Baseline, new: Baseline) -> list[str]:
@@ -233,4 +238,16 @@ def _fault(rows: pd.DataFrame, synthetic: Iterable[drift.Expected]) -> str | Non
     for one in synthetic:
         if one.margin < 0 or not one.seeds:
             return f"{one.measure} of {one.method} has a negative margin or no seed"
+    return None
+
+
+def _fault_of_reruns(rows: pd.DataFrame, reruns: Sequence[margins.Reruns]) -> str | None:
+    judged = set(rows[KEY].drop_duplicates().itertuples(index=False, name=None))
+    if len({one.key for one in reruns}) < len(reruns):
+        return "a method has its re-runs twice"
+    for one in reruns:
+        if one.key not in judged or len(one.accuracies) < margins.LEAST_SEEDS:
+            return f"there are re-runs of {one.method}, but no row of it or fewer than {margins.LEAST_SEEDS}"
+        if len(one.seeds) != len(one.accuracies) or not all(0 <= value <= 1 for value in one.accuracies):
+            return f"a re-run of {one.method} has no seed or no accuracy between 0 and 1"
     return None

@@ -35,7 +35,7 @@ class Expected:
     budget: str
     measure: str
     value: float
-    """Mean over training seeds; a share or a ratio."""
+    """Mean over training seeds, of honest re-runs where there are some; a share or a ratio."""
     margin: float
     """Points, to either side."""
     seeds: tuple[int, ...]
@@ -46,14 +46,11 @@ class Expected:
         return self.dataset, self.method, self.budget, self.measure
 
 
-def expected(
-    inspections: Sequence[Inspection], margin: float = DEFAULT_MARGIN, margins: Mapping[Key, float] | None = None
-) -> list[Expected]:
-    """Record what ``inspections`` measured; ``margins`` for single measures, in points."""
+def expected(inspections: Sequence[Inspection], margin: float = DEFAULT_MARGIN) -> list[Expected]:
+    """Record what ``inspections`` measured, with one margin in points."""
     found = []
     for key, values in measured(inspections).items():
-        mean = sum(values.values()) / len(values)
-        found.append(Expected(*key, mean, (margins or {}).get(key, margin), tuple(sorted(values))))
+        found.append(Expected(*key, sum(values.values()) / len(values), margin, tuple(sorted(values))))
     return found
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from bench.basics.errors import BenchError
-from bench.leaderboard import drift
+from bench.leaderboard import drift, margins
 from bench.leaderboard.baseline import DEFAULT_MARGIN, KEY, Baseline, read_baseline
 from bench.leaderboard.loading import Frames
 from bench.leaderboard.score_table import Entry, ScoreTable
@@ -41,7 +41,7 @@ class GateRow:
     reason: str = ""
     """Why it is MISSING; which settings, where there are several."""
     baseline: float | None = None
-    """Mean accuracy in [0, 1]."""
+    """Mean accuracy in [0, 1]: of its honest re-runs, where it has them."""
     current: float | None = None
     drop: Difference | None = None
     """Baseline minus current."""
@@ -62,7 +62,10 @@ def check(
     ``margin`` in accuracy points replaces the baseline's own. ``seeds``: judge the runs with these training seeds
     instead of those that the baseline was recorded with.
 
-    WORSE: the lower end of the 95 % interval of the drop (baseline minus current, paired by task, averaged
+    WORSE, where the baseline has honest re-runs of the method and no ``margin`` is given: the mean over the seeds lies
+    further below that of the re-runs than trainings of unchanged code come apart by chance
+    (:func:`bench.leaderboard.margins.allowed`), and more than the baseline's margin.
+    WORSE, elsewhere: the lower end of the 95 % interval of the drop (baseline minus current, paired by task, averaged
     over seeds, see :func:`bench.leaderboard.statistics.paired_difference`) lies above the margin. A true drop
     of exactly the margin then fails in at most about 1 of 40 rows. Where both sides have at least two seeds
     the interval includes the spread between seeds; with two or three it is wide, and only a large drop is
@@ -81,7 +84,7 @@ def check(
     for values, group in recorded.rows.groupby(KEY, sort=True):
         key = tuple(map(str, values))
         seen.add(key)
-        rows += _judge(key, group, frames, book, margin, seeds, recorded.ways.get(key[3]))
+        rows += _judge(key, group, frames, book, margin, seeds, recorded)
     for entry in book.entries:
         for manifest in sorted(book.answered(entry)):
             if (entry.dataset, entry.method, entry.budget, manifest) not in seen:
@@ -144,28 +147,22 @@ def _judge(
     book: ScoreTable,
     margin: float | None,
     wanted: Sequence[int] | None,
-    way: int | None,
+    recorded: Baseline,
 ) -> list[GateRow]:
     dataset, method, budget, manifest = key
-    way = book.manifests[manifest].way if manifest in book.manifests else way
+    way = book.manifests[manifest].way if manifest in book.manifests else recorded.ways.get(manifest)
     seeds, before = _matrix(group)
     allowed = float(group["margin"].iloc[0]) if margin is None else margin
+    again = recorded.reruns.get((dataset, method, budget, manifest)) if margin is None else None
+    honest = float(before.mean()) if again is None else float(np.mean(again.accuracies))
+    if again is not None:
+        trained = len(seeds if wanted is None else set(wanted))
+        allowed = max(allowed, 100 * margins.allowed(again.accuracies, trained, recorded.judged))
     shot = int(group["shot"].iloc[0])
 
     def row(verdict: Verdict, reason: str, current: float | None = None, drop: Difference | None = None) -> GateRow:
         return GateRow(
-            verdict,
-            dataset,
-            method,
-            budget,
-            shot,
-            manifest,
-            allowed,
-            reason,
-            float(before.mean()),
-            current,
-            drop,
-            way=way,
+            verdict, dataset, method, budget, shot, manifest, allowed, reason, honest, current, drop, way=way
         )
 
     entries = [e for e in book.entries if (e.dataset, e.method, e.budget) == (dataset, method, budget)]
@@ -182,9 +179,13 @@ def _judge(
         elif after.shape[1] != before.shape[1]:
             rows.append(row("MISSING", f"answered {after.shape[1]} tasks, the baseline holds {before.shape[1]}"))
         else:
-            drop = paired_difference(before, after)
-            # With a single task there is no interval; the drop itself must do.
-            low = drop.mean if drop.low is None else drop.low
+            if again is not None:
+                drop = margins.drop(again.accuracies, after.mean(axis=1).tolist(), after.shape[1])
+                low = drop.mean
+            else:
+                drop = paired_difference(before, after)
+                # With a single task there is no interval; the drop itself must do.
+                low = drop.mean if drop.low is None else drop.low
             verdict: Verdict = "OK" if 100 * low <= allowed else "WORSE"
             rows.append(row(verdict, entry.variant, float(after.mean()), drop))
     return rows

@@ -1,10 +1,8 @@
-"""The gate beyond accuracy: synthetic tasks, margins from honest re-runs, and runs with other training seeds."""
+"""The gate beyond accuracy: synthetic tasks, and runs with other training seeds."""
 
 from __future__ import annotations
 
 import json
-import math
-from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -12,7 +10,7 @@ import pytest
 from synthetic_runs import write_run
 
 from bench.basics.errors import BenchError
-from bench.leaderboard import drift, margins
+from bench.leaderboard import drift
 from bench.leaderboard.baseline import read_baseline, write_baseline
 from bench.leaderboard.gate import check, failed
 from bench.leaderboard.loading import load, with_seeds
@@ -120,35 +118,3 @@ def test_other_seeds_may_stand_for_those_of_the_baseline(tmp_path):
     assert verdicts[7] == ["MISSING"] * 3
     with pytest.raises(BenchError, match="no run with training seed 9 is finished"):
         with_seeds(frames, [9])
-
-
-def test_margins_come_from_the_spread_between_seeds(tmp_path):
-    # Every task of a run has the same score, so that the run's mean is known exactly.
-    correct = [60, 61, 59, 63, 58, 60]
-    for seed, one in enumerate(correct):
-        write_run(tmp_path, "alpha", seed=seed, shots=(1,), answers={1: np.full(200, one)})
-        write_run(tmp_path, "same", seed=seed, shots=(1,), answers={1: np.full(200, 60)})
-    apart = 100 * math.sqrt(2) * np.std(np.array(correct) / 75, ddof=1)
-    found = margins.of_accuracy(load(tmp_path), 1.0, ["alpha", "same"])
-    assert found["same"] == 1.0
-    assert found["alpha"] % 0.5 == 0
-    assert 0 <= found["alpha"] - 3 * apart < 0.5
-    shares = [0.30, 0.31, 0.29, 0.30, 0.32]
-    inspections = [inspected(share, seed=seed) for seed, share in enumerate(shares)]
-    drifts = {key[3]: value for key, value in margins.of_synthetic(inspections, least=3.0).items()}
-    assert drifts["diversity"] == 3.0
-    assert 0 <= drifts["own class nearest"] - 4 * 100 * math.sqrt(2) * np.std(shares, ddof=1) < 0.5
-
-
-def test_margins_are_not_taken_from_a_handful_of_seeds(tmp_path):
-    for seed in range(4):
-        write_run(tmp_path, "alpha", seed=seed, shots=(1,))
-    with pytest.raises(BenchError, match="the margin of alpha is taken from at least 5 training seeds, not 4"):
-        margins.of_accuracy(load(tmp_path), 1.0, ["alpha"])
-    with pytest.raises(BenchError, match="the margin of beta is taken from at least 5 training seeds, not 0"):
-        margins.of_accuracy(load(tmp_path), 1.0, ["beta"])
-    assert margins.of_accuracy(load(tmp_path), 1.0, []) == {}, "what has no part in the baseline is left aside"
-    with pytest.raises(
-        BenchError, match="the margin of alpha, diversity is taken from at least 5 training seeds, not 1"
-    ):
-        margins.of_synthetic([replace(inspected())], 1.0)
