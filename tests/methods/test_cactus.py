@@ -13,6 +13,7 @@ from sklearn.cluster import KMeans
 from bench.basics.errors import BenchError, Diverged
 from bench.contracts import TaskSpec
 from bench.datasets.images import UnlabelledImages
+from bench.planning.plan import Request, run_configs
 from bench.tasks.labelled import LabelledSampler
 from methods.cactus import NOBODY, Cactus
 
@@ -170,3 +171,14 @@ def test_a_time_limit_keeps_the_partitions_that_are_made(tmp_path, checkpoint_se
             method.labels(given.images, context, 5)
     np.testing.assert_array_equal(method.labels(given.images, context, 5), whole)
     assert made == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("way", [20, 5, 2])
+def test_its_protonets_are_those_of_its_authors_whatever_the_default_is(way):
+    """Hsu et al. 2019, Table 6 and their program: one task an iteration, 15 queries, the sum of squares."""
+    name = "cactus-acai-protonet" if way == 20 else f"cactus-acai-protonet-{way}way"
+    for dataset in ("omniglot", "glyphs"):
+        (config,) = run_configs(Request(name, dataset, references=False))
+        learner, train = config.values["learner"], config.values["train"]
+        assert (learner["distance"], learner["meta_batch"]) == ("sum", 1)
+        assert (train["way"], train["query"]) == (way, 15)
