@@ -294,16 +294,6 @@ def test_times_are_read_as_they_are_written():
     assert "gpus_per_node" not in found
 
 
-@pytest.mark.parametrize("typed", ["90", "90:00", "1:30:00", "1h", "'90'", "null"])
-def test_a_time_that_yaml_takes_for_a_number_is_judged_as_it_was_typed(typed):
-    settings = executor_settings("slurm", [f"executor.time={typed}"])
-    if typed == "1:30:00":
-        assert seconds_of(checked(settings)) == 5400
-    else:
-        with pytest.raises(BenchError, match=r"write .days-.hours:minutes:seconds; 90 minutes are 01:30:00"):
-            checked(settings)
-
-
 def test_what_is_refused_leaves_no_plan_behind_and_what_was_there_stays(stand):
     settings = {"memory": "9G", "partition": "gpu"}
     (stand.folder / "refusals").write_text("sbatch: error: Memory specification can not be satisfied\n" * 2)
