@@ -123,7 +123,7 @@ def run(
         ways=ways,
         rerun=rerun,
     )
-    request = replace(request, scratch=scratch_in(own))
+    request = replace(request, scratch=scratch_in(own), elsewhere=where is not None)
     with Reporter() as reporter:
         reporter.say(what_was_asked(request))
         with reporter.during("loading PyTorch"), until_done():
@@ -213,6 +213,7 @@ def plan(
     from bench.basics.errors import BenchError
     from bench.cli.executing import exported
     from bench.planning.executor_settings import executor_settings, scratch_in, split
+    from bench.running.executors import ELSEWHERE
     from bench.running.explain import explain
     from bench.running.outlook import document, look_ahead
 
@@ -229,7 +230,9 @@ def plan(
         ways=ways,
         rerun=rerun,
     )
-    request = replace(request, scratch=scratch_in(own), time_limit=None if time_limit is None else 60 * time_limit)
+    elsewhere = export is not None or executor in ELSEWHERE
+    limit = None if time_limit is None else 60 * time_limit
+    request = replace(request, scratch=scratch_in(own), time_limit=limit, elsewhere=elsewhere)
     with documents.alone(as_json):
         outlook = look_ahead(request, workers, estimate)
         told = document(outlook) if as_json else None

@@ -42,6 +42,8 @@ class Request:
     """Seconds a run may train; it ends with status ``timeout``, and goes on from its checkpoint when run again."""
     scratch: str | None = None
     """A folder on a disk of whichever machine a run is carried out on, see :class:`bench.running.job.Job`."""
+    elsewhere: bool = False
+    """Other machines carry it out: whether this one has a GPU is not asked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from bench.basics.files import read_json, replacing
 from bench.basics.keys import content_key
 from bench.planning import components
 from bench.planning.composing import Asked
+from bench.planning.overrides import parse_overrides, setting_text, value_of
 from bench.planning.plan import PlannedRun, Request
 from bench.planning.values import ways_of
 
@@ -114,9 +115,21 @@ def items_of(runs: Sequence[PlannedRun], out: Path, seconds: Sequence[float | No
             for group in sorted(components.artifact_groups(run.values))
         ]
         place = run.folder.relative_to(out).as_posix()
-        words = run.asked.method, run.asked.overrides, run.seed, run.key, run.name
+        overrides = tuple(_from_anywhere(text, run) for text in run.asked.overrides)
+        words = run.asked.method, overrides, run.seed, run.key, run.name
         found.append(Item(*words, place, expected, tuple(shared), tuple(ways_of(run.values))))
     return tuple(found)
+
+
+def _from_anywhere(text: str, run: PlannedRun) -> str:
+    """A setting that names a file of the user's, with its whole path: workers stand in other folders."""
+    if text.lstrip("+").partition("=")[0] not in (*run.variant.own, "dataset.path", "dataset.splits"):
+        return text
+    (override,) = parse_overrides([text])
+    value = value_of(override)
+    if not isinstance(value, str) or Path(value).is_absolute() or not Path(value).exists():
+        return text
+    return setting_text(override.key, str(Path(value).absolute()))
 
 
 def plan_for(

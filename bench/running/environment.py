@@ -21,17 +21,17 @@ from bench.basics.errors import BenchError
 from bench.basics.holders import host
 
 
-def resolve_device(name: str) -> torch.device:
-    """``auto`` (the GPU where there is one), ``cpu``, ``cuda`` or ``cuda:1``."""
+def resolve_device(name: str, here: bool = True) -> torch.device:
+    """``auto`` (the GPU where there is one), ``cpu``, ``cuda`` or ``cuda:1``. here: it must be in this machine."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise BenchError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:1") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
+    if device.type == "cuda" and here and not torch.cuda.is_available():
         raise BenchError("--device cuda: torch sees no CUDA device on this machine; use --device cpu or auto")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    if device.type == "cuda" and here and (device.index or 0) >= torch.cuda.device_count():
         raise BenchError(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices, counted from 0")
     if device.type not in ("cpu", "cuda"):
         raise BenchError(f"device {name!r} is not supported; use auto, cpu or cuda")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -33,19 +35,26 @@ def history_of(
     device: str,
     threads: int | None = None,
     records: Mapping[Path, RunRecord] | None = None,
+    elsewhere: bool = False,
 ) -> History:
     """Of every finished run below ``out`` that worked on this dataset with such a device. Damaged ones are left out.
 
     threads: those of the runs to come; None for those of this process. records: by their folders, those that were read
-    already.
+    already. elsewhere: the device is that of other machines, so it is taken to be what most of the records name.
     """
-    there = environment(resolve_device(device))["device"]
-    history = History(dataset_hash, there, threads or torch.get_num_threads())
+    found: dict[Path, RunRecord] = {}
     for folder in run_folders(out):
-        try:
-            learn(history, (records or {}).get(folder) or read_record(folder), folder, out / "artifacts")
-        except BenchError:
-            continue
+        with contextlib.suppress(BenchError):
+            found[folder] = (records or {}).get(folder) or read_record(folder)
+    if elsewhere:
+        named = Counter(str(one.environment.get("device")) for one in found.values())
+        there = named.most_common(1)[0][0] if named else ""
+    else:
+        there = environment(resolve_device(device))["device"]
+    history = History(dataset_hash, there, threads or torch.get_num_threads())
+    for folder, record in found.items():
+        with contextlib.suppress(BenchError):
+            learn(history, record, folder, out / "artifacts")
     return history
 
 

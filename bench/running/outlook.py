@@ -76,7 +76,8 @@ def look_ahead(request: Request, workers: int = 1, measure: bool = False) -> Out
         for run in runs
     }
     specs = {one.sha256: one.spec for one in manifests}
-    history = history_of(request.out, dataset.content_hash, request.device, threads_of(workers), records)
+    threads = threads_of(workers)
+    history = history_of(request.out, dataset.content_hash, request.device, threads, records, request.elsewhere)
     measured: list[str] = []
     if measure:
         with Reporter() as reporter:

@@ -77,8 +77,10 @@ def _prepare(request: Request, cache: Path, reporter: Reporter, workers: int) ->
         configs = checked(request)
     first = configs[0]
     threads = threads_of(workers)
-    device = resolve_device(request.device)
-    reporter.say(understood(configs, request.seeds, str(device), threads or torch.get_num_threads()))
+    device = str(resolve_device(request.device, here=not request.elsewhere))
+    if request.elsewhere:
+        device = "other machines" if request.device == "auto" else f"{device} of other machines"
+    reporter.say(understood(configs, request.seeds, device, threads or torch.get_num_threads()))
     with reporter.during(f"opening dataset {first.dataset_name}"):
         dataset = open_dataset(first.values, cache, reporter)
     for warning in dataset.warnings:
@@ -116,11 +118,12 @@ def threads_of(workers: int) -> int | None:
 
 def checked(request: Request) -> list[RunConfig]:
     """The configurations of a request, each of whose components accepts its settings. BenchError otherwise."""
-    device = resolve_device(request.device)
+    device = resolve_device(request.device, here=not request.elsewhere)
     with contained():  # it imports and builds the classes of plugins
         configs = _checked(request)
-    for one in configs:
-        check_precision_of(device, one.values["precision"], ask_it=False)
+    if not (request.elsewhere and request.device == "auto"):  # each machine finds out for itself
+        for one in configs:
+            check_precision_of(device, one.values["precision"], ask_it=False)
     return configs
 
 

@@ -8,6 +8,7 @@ import time
 
 import pytest
 from commands import TINY, Bench
+from own_generators import LATENT, Tiny, save_torchscript
 from plugin_packages import install
 from test_edited_and_rerun import write
 
@@ -120,3 +121,36 @@ def test_status_names_a_failure_in_harmless_words_and_ends_with_1(bench):
     assert said[0].startswith("failed        pixels")
     assert said[0].endswith(r"no [bold]\x1b[31m disk left")
     assert said[1] == "1 run: 1 failed"
+
+
+def test_a_login_node_without_a_gpu_plans_for_machines_that_have_one(bench):
+    """What a node has, the node says; what no machine could do is refused at once."""
+    on_gpus = (*SMALL, "precision=tf32", "--export", "gpu.json")
+    told = bench("plan", "--methods", "umtra-protonet", *on_gpus)
+    assert "wrote 1 run" in told.stdout
+    assert "wrote 1 run" in bench("plan", "--methods", "umtra-protonet", *on_gpus, "--device", "cuda:1").stdout
+    said = bench.error("plan", "--methods", "umtra-protonet", *on_gpus, "--device", "cpu")
+    assert said.startswith("precision=tf32 needs a GPU")
+    assert "'gpu'" in bench.error(
+        "plan", "--methods", "umtra-protonet", *SMALL, "--export", "x.json", "--device", "gpu"
+    )
+    said = bench("work", "gpu.json", "--device", "cpu", code=1).stdout
+    assert "umtra-protonet" in said
+    assert "failed: precision=tf32 needs a GPU" in said
+
+
+def test_a_file_of_the_user_is_found_from_whatever_folder_a_worker_stands_in(bench, tmp_path):
+    save_torchscript(bench.folder / "my own.pt", Tiny())
+    words = (
+        "--methods",
+        "lasium-n-file-protonet",
+        *SMALL,
+        TINY[0],
+        "generator.path='my own.pt'",
+        f"generator.latent_dim={LATENT}",
+    )
+    bench("plan", *words, "--export", "plan.json")
+    elsewhere = Bench(bench.cache, tmp_path / "elsewhere")
+    elsewhere.folder.mkdir()
+    assert "1 of 1 runs" in elsewhere("work", bench.folder / "plan.json").stdout
+    assert "cached" in bench("plan", *words).stdout

@@ -7,6 +7,7 @@ are words and numbers. The command itself does not import Ray: a process beside 
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -203,10 +204,15 @@ class RayExecutor(Executor):
             self._link.tell({"run": number, "options": options(self._settings), "task": self._task(run)})
 
     def _task(self, run: Run) -> list[Any]:
-        words = [self._settings["python"] or "", "-m", "bench", "work", run.path, "--index", str(run.index)]
+        words = [self._python(), "-P", "-m", "bench", "work", run.path, "--index", str(run.index)]
         if run.plan.device.startswith("cuda:"):
             words += ["--device", "cuda"]  # the only one that it sees
         return [self._source, words, unset(), environment(self._settings), self._grace]
+
+    def _python(self) -> str:
+        """Of the runs; empty for that of the worker. A path from here is made whole, since they stand elsewhere."""
+        python = self._settings["python"] or ""
+        return os.path.abspath(python) if os.sep in python and os.path.exists(python) else python
 
     def _hear(self, line: Mapping[str, Any]) -> None:
         if (number := line.get("ended", line.get("lost", line.get("cancelled")))) is None:

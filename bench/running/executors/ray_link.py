@@ -18,7 +18,7 @@ from typing import Any
 
 from bench.basics.cpus import usable_cpus
 from bench.basics.errors import BenchError
-from bench.running.executors.ray_settings import address_of, reached, short_folder
+from bench.running.executors.ray_settings import address_of, import_paths, reached, short_folder
 
 IMPORTED = 120.0  # seconds that Ray's library has to be imported, from a slow disk
 CONNECTED = 20.0  # seconds that a cluster has to answer
@@ -40,12 +40,14 @@ class Link:
         self._lines: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._telling = threading.Lock()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "bench.running.executors.ray_driver"],
+            [sys.executable, "-P", "-m", "bench.running.executors.ray_driver"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._printed,
             text=True,
-            env={"RAY_USAGE_STATS_ENABLED": "0", **os.environ},  # Ray would report each cluster it starts to its makers
+            cwd=self._temp,  # Ray's processes look for modules where they stand
+            # Ray would report each cluster that it starts to its makers.
+            env={"RAY_USAGE_STATS_ENABLED": "0", **os.environ, **import_paths()},
             start_new_session=True,  # Ctrl-C is for the command, which says what becomes of the tasks
         )
         threading.Thread(target=self._read, daemon=True, name="ray").start()

@@ -117,12 +117,18 @@ def environment(settings: Mapping[str, Any]) -> dict[str, str]:
     ours = {name: value for name, value in os.environ.items() if name.startswith("BENCH_")}
     if ours.get("BENCH_HOST"):  # this machine's name; empty, it says that none is to be told
         del ours["BENCH_HOST"]
-    paths = {"PYTHONPATH": os.environ["PYTHONPATH"]} if "PYTHONPATH" in os.environ else {}
     # A run has as many threads as it was given CPUs: Ray binds it to none.
     threads = {"OMP_NUM_THREADS": str(settings["cpus"])}
     hidden = {} if settings["gpus"] else {"CUDA_VISIBLE_DEVICES": ""}
     given = {str(name): str(value) for name, value in settings["environment"].items()}
-    return {**ours, **paths, **threads, **hidden, **given}
+    return {**ours, **import_paths(), **threads, **hidden, **given}
+
+
+def import_paths() -> dict[str, str]:
+    """``$PYTHONPATH`` with whole paths, if it is set: runs stand in other folders."""
+    parts = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    found = os.pathsep.join(os.path.abspath(one) for one in parts)
+    return {"PYTHONPATH": found} if found else {}
 
 
 def unset() -> list[str]:

@@ -181,7 +181,8 @@ class SlurmExecutor(Executor):
         import submitit
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-        python = shlex.quote(self._settings["python"] or sys.executable)
+        # -P, here and where else an interpreter is started: what users keep in their folder stands in for nothing.
+        python = f"{shlex.quote(self._settings['python'] or sys.executable)} -P"
         for pause in (*PAUSES, None):
             try:
                 self._logs.mkdir(parents=True, exist_ok=True)

@@ -67,7 +67,7 @@ class Bundle:
 
     def command(self) -> list[str]:
         """The worker's command line."""
-        words = [sys.executable, "-m", "bench", "work", self.plan]
+        words = [sys.executable, "-P", "-m", "bench", "work", self.plan]
         return [*words, "--index", str(self.number), *(["--bundle", str(self.size)] if self.size > 1 else [])]
 
     def checkpoint(self) -> DelayedSubmission:

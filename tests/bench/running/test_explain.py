@@ -10,7 +10,9 @@ from bench.running.outlook import look_ahead
 
 @pytest.mark.usefixtures("glyphs")
 def test_many_runs_stand_a_line_each(tmp_path, monkeypatch):
-    request = Request(methods="umtra", budget="smoke", seeds=(0, 1, 2), references=False, out=tmp_path / "runs")
+    request = Request(
+        methods="umtra-maml,pixels", budget="smoke", seeds=(0, 10), references=False, out=tmp_path / "runs"
+    )
     outlook = look_ahead(request)
     table = next(iter(explain.explain(outlook)))
     assert isinstance(table, Table)

@@ -136,8 +136,8 @@ def test_a_task_is_words_and_numbers_with_the_variables_of_this_project_only(sta
     assert json.loads(json.dumps(line)) == line
     assert line["options"] == {"num_cpus": 3, "num_gpus": 0.25, "memory": 2 * 2**30, "max_retries": 1}
     _, words, unset, given, _ = line["task"]
-    assert words[:4] == ["", "-m", "bench", "work"]
-    assert words[5:] == ["--index", "0", "--device", "cuda"]
+    assert words[:5] == ["", "-P", "-m", "bench", "work"]
+    assert words[6:] == ["--index", "0", "--device", "cuda"]
     assert "MKL_NUM_THREADS" in unset
     assert given["OMP_NUM_THREADS"] == "3"
     assert (given["BENCH_DATA"], given["HF_HOME"]) == ("/d", "/h")

@@ -376,7 +376,7 @@ def test_a_task_passes_signals_on_and_is_requeued_unless_it_is_over(stand, child
 def test_a_requeued_task_may_be_so_once_less():
     bundle = slurm_task.Bundle("plan.json", 2, 3, 600.0, 1)
     assert bundle.checkpoint().function == slurm_task.Bundle("plan.json", 2, 3, 600.0, 0)
-    assert bundle.command()[2:] == ["bench", "work", "plan.json", "--index", "2", "--bundle", "3"]
+    assert bundle.command()[1:] == ["-P", "-m", "bench", "work", "plan.json", "--index", "2", "--bundle", "3"]
 
 
 @pytest.mark.parametrize("number", slurm_task.ANNOUNCED)
