@@ -20,9 +20,10 @@ from bench.training.optimizers import adam, give_gradients, set_rate
 from bench.training.steps import Step
 from bench.training.work import count
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same settings would train another encoder."""
 
+SLOPE = 0.2
 LARGEST_SIDE = 64
 CHUNK = {"cpu": 1024, "cuda": 16384}  # images embedded at a time
 
@@ -31,12 +32,14 @@ CHUNK = {"cpu": 1024, "cuda": 16384}  # images embedded at a time
 class BiGAN:
     """An encoder E and a generator G that make the pairs (x, E(x)) and (G(z), z) look alike to a discriminator.
 
-    z ~ U(-1, 1)^dim. Discriminator: cross-entropy of telling the two kinds of pairs apart; E and G: the same with
-    the answers exchanged (Donahue et al. 2017, §3.4). All three take one Adam step a batch, from the same forward
-    pass. The networks are those of the authors' MNIST program: perceptrons of two layers of ``width``, in E and
-    the discriminator LeakyReLU 0.2 with batch norm in the second layer, in G ReLU with batch norm in both; batch
-    norm has neither gain nor offset. The last layer of G is a sigmoid, that of E linear. Weight decay as written;
-    the learning rate falls exponentially to ``last_lr`` of itself over the second half (their code).
+    z ~ U(-1, 1)^dim. Discriminator: half the sum of the cross-entropies of telling the two kinds of pairs apart; E and
+    G: the same with the answers exchanged (Donahue et al. 2017, §3.4). All three take one Adam step a batch, from the
+    same forward pass. The networks are those of the authors' program for MNIST: two layers of ``width`` each, no layer
+    has a bias, and batch norm has neither gain nor offset. E and the discriminator: LeakyReLU 0.2, batch norm in the
+    second layer. G: ReLU, batch norm in both layers, a sigmoid at the end. A latent is not joined to the pixels: it is
+    added, through weights of its own, to what enters the second layer of the discriminator, and once more to what
+    enters the second layer of G. Weight decay as written; the learning rate falls exponentially to ``last_lr`` of
+    itself over the second half (their code).
 
     The encoder uses running averages for batch statistics. Images above 64 pixels a side are resized to 64, the size
     of their ImageNet program (§4.1); its convolutional networks are not here, the perceptrons see those images too.
@@ -147,14 +150,36 @@ def resized(x: Tensor, shape: tuple[int, int, int]) -> Tensor:
 def losses(networks: Networks, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     """Of encoder and generator, and of the discriminator; x [B, C*H*W] in [0, 1], z [B, dim]."""
     count(4 * len(x))  # encoder, generator, and the discriminator twice
-    real = networks.discriminator(torch.cat([x, networks.encoder(x)], dim=1))
-    fake = networks.discriminator(torch.cat([torch.sigmoid(networks.generator(z)), z], dim=1))
+    real = networks.discriminator(x, networks.encoder(x))
+    fake = networks.discriminator(torch.sigmoid(networks.generator(z)), z)
     yes, no = torch.ones_like(real), torch.zeros_like(real)
     cross_entropy = F.binary_cross_entropy_with_logits
     return (
-        cross_entropy(real, no) + cross_entropy(fake, yes),
-        cross_entropy(real, yes) + cross_entropy(fake, no),
+        (cross_entropy(real, no) + cross_entropy(fake, yes)) / 2,
+        (cross_entropy(real, yes) + cross_entropy(fake, no)) / 2,
     )
+
+
+class Perceptron(nn.Module):
+    """inputs -> width -> width -> outputs, without biases; a latent is added to what enters the second layer."""
+
+    def __init__(self, inputs: int, width: int, outputs: int, latent: int = 0, rectified: bool = False) -> None:
+        """latent: its numbers, 0 for none. rectified: ReLU, and batch norm in the first layer too (the generator)."""
+        super().__init__()
+        self.first = nn.Linear(inputs, width, bias=False)
+        self.first_norm = nn.BatchNorm1d(width, affine=False) if rectified else nn.Identity()
+        self.second = nn.Linear(width, width, bias=False)
+        self.latent = nn.Linear(latent, width, bias=False) if latent else None
+        self.second_norm = nn.BatchNorm1d(width, affine=False)
+        self.last = nn.Linear(width, outputs, bias=False)
+        self.slope = 0.0 if rectified else SLOPE
+
+    def forward(self, x: Tensor, z: Tensor | None = None) -> Tensor:
+        hidden = F.leaky_relu(self.first_norm(self.first(x)), self.slope)
+        hidden = self.second(hidden)
+        if self.latent is not None:
+            hidden = hidden + self.latent(x if z is None else z)
+        return self.last(F.leaky_relu(self.second_norm(hidden), self.slope))
 
 
 class Networks(nn.Module):
@@ -164,38 +189,17 @@ class Networks(nn.Module):
         super().__init__()
         self.shape, self.dim = shape, dim
         pixels = math.prod(shape)
-
-        def norm() -> nn.Module:
-            return nn.BatchNorm1d(width, affine=False)
-
-        def leaky() -> nn.Module:
-            return nn.LeakyReLU(0.2, inplace=True)
-
         with torch.device("meta"):  # torch's own initialisation draws from the global generator
-            self.encoder = nn.Sequential(
-                *(nn.Linear(pixels, width), leaky()),
-                *(nn.Linear(width, width, bias=False), norm(), leaky()),
-                nn.Linear(width, dim),
-            )
-            self.generator = nn.Sequential(
-                *(nn.Linear(dim, width, bias=False), norm(), nn.ReLU(inplace=True)),
-                *(nn.Linear(width, width, bias=False), norm(), nn.ReLU(inplace=True)),
-                nn.Linear(width, pixels),
-            )
-            self.discriminator = nn.Sequential(
-                *(nn.Linear(pixels + dim, width), leaky()),
-                *(nn.Linear(width, width, bias=False), norm(), leaky()),
-                nn.Linear(width, 1),
-            )
+            self.encoder = Perceptron(pixels, width, dim)
+            self.generator = Perceptron(dim, width, pixels, latent=dim, rectified=True)
+            self.discriminator = Perceptron(pixels, width, 1, latent=dim)
         self.to_empty(device="cpu")
 
     def initialise(self, rng: torch.Generator) -> None:
-        """Weights N(0, 0.02^2), zero biases; ``rng`` is on the CPU."""
+        """Weights N(0, 0.02^2); ``rng`` is on the CPU."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=0.02, generator=rng)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
             elif isinstance(module, nn.BatchNorm1d):
                 module.reset_running_stats()
 

@@ -160,13 +160,44 @@ def test_the_losses_of_bigan_are_those_of_the_paper():
     of_players, of_judge = losses(networks, x, z)
     with torch.no_grad():
         made = 1 / (1 + np.exp(-networks.generator(z).numpy()))
-        real = networks.discriminator(torch.cat([x, networks.encoder(x)], 1)).numpy()
-        fake = networks.discriminator(torch.cat([torch.from_numpy(made), z], 1)).numpy()
+        real = networks.discriminator(x, networks.encoder(x)).numpy()
+        fake = networks.discriminator(torch.from_numpy(made), z).numpy()
     probability = 1 / (1 + np.exp(-np.stack([real, fake])))
-    expected_judge = -np.log(probability[0]).mean() - np.log(1 - probability[1]).mean()
-    expected_players = -np.log(1 - probability[0]).mean() - np.log(probability[1]).mean()
+    expected_judge = (-np.log(probability[0]).mean() - np.log(1 - probability[1]).mean()) / 2
+    expected_players = (-np.log(1 - probability[0]).mean() - np.log(probability[1]).mean()) / 2
     assert float(of_judge) == pytest.approx(expected_judge, rel=1e-9)
     assert float(of_players) == pytest.approx(expected_players, rel=1e-9)
+
+
+def test_a_latent_enters_the_second_layers_of_bigan_and_no_layer_has_a_bias():
+    networks = BiGANNetworks((1, 5, 5), 8, 3)
+    networks.initialise(rng())
+    assert not [name for name, _ in networks.named_parameters() if "bias" in name]
+    networks.double().train()
+    w = {name: value.numpy() for name, value in networks.state_dict().items()}
+    x = torch.rand(6, 25, generator=rng(1), dtype=torch.float64).numpy()
+    z = torch.rand(6, 3, generator=rng(2), dtype=torch.float64).numpy() * 2 - 1
+
+    def normed(h):
+        return (h - h.mean(0)) / np.sqrt(h.var(0) + 1e-5)
+
+    def leaky(h):
+        return np.where(h > 0, h, 0.2 * h)
+
+    def weight(part, layer):
+        return w[f"{part}.{layer}.weight"].T
+
+    hidden = leaky(x @ weight("encoder", "first")) @ weight("encoder", "second")
+    encoded = leaky(normed(hidden)) @ weight("encoder", "last")
+    hidden = leaky(x @ weight("discriminator", "first")) @ weight("discriminator", "second")
+    judged = leaky(normed(hidden + z @ weight("discriminator", "latent"))) @ weight("discriminator", "last")
+    hidden = np.maximum(normed(z @ weight("generator", "first")), 0) @ weight("generator", "second")
+    made = np.maximum(normed(hidden + z @ weight("generator", "latent")), 0) @ weight("generator", "last")
+    x, z = torch.from_numpy(x), torch.from_numpy(z)
+    with torch.no_grad():
+        np.testing.assert_allclose(networks.encoder(x).numpy(), encoded, rtol=1e-9)
+        np.testing.assert_allclose(networks.discriminator(x, z).numpy(), judged, rtol=1e-9)
+        np.testing.assert_allclose(networks.generator(z).numpy(), made, rtol=1e-9)
 
 
 def test_the_learning_rate_of_bigan_falls_over_the_second_half(tmp_path, monkeypatch):

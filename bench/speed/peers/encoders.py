@@ -5,6 +5,8 @@ The parameters have the names that ours have, so that a test can give both sides
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -68,39 +70,43 @@ def _conv(inputs: int, outputs: int) -> tuple[nn.Module, nn.Module]:
 
 
 # --------------------------------------------------------------------------------------------------- BiGAN
+class Part(nn.Module):
+    """A perceptron of two hidden layers; the second hears of the latent, too."""
+
+    def __init__(self, inputs: int, width: int, outputs: int, latent: int, act: nn.Module, both_norms: bool) -> None:
+        super().__init__()
+        self.first = nn.Linear(inputs, width, bias=False)
+        self.first_norm = nn.BatchNorm1d(width, affine=False) if both_norms else nn.Identity()
+        self.second = nn.Linear(width, width, bias=False)
+        self.latent = nn.Linear(latent, width, bias=False) if latent else None
+        self.second_norm = nn.BatchNorm1d(width, affine=False)
+        self.last = nn.Linear(width, outputs, bias=False)
+        self.act = act
+
+    def forward(self, x: Tensor, z: Tensor | None = None) -> Tensor:
+        x = self.second(self.act(self.first_norm(self.first(x))))
+        if self.latent is not None and z is not None:
+            x = x + self.latent(z)
+        return cast(Tensor, self.last(self.act(self.second_norm(x))))
+
+
 class BiGAN(nn.Module):
     """Three perceptrons for 28x28 pixels."""
 
     def __init__(self, dim: int = 200, width: int = 1024, pixels: int = 784) -> None:
         super().__init__()
         self.dim = dim
-
-        def norm() -> nn.Module:
-            return nn.BatchNorm1d(width, affine=False)
-
-        self.encoder = nn.Sequential(
-            *(nn.Linear(pixels, width), nn.LeakyReLU(0.2)),
-            *(nn.Linear(width, width, bias=False), norm(), nn.LeakyReLU(0.2)),
-            nn.Linear(width, dim),
-        )
-        self.generator = nn.Sequential(
-            *(nn.Linear(dim, width, bias=False), norm(), nn.ReLU()),
-            *(nn.Linear(width, width, bias=False), norm(), nn.ReLU()),
-            nn.Linear(width, pixels),
-        )
-        self.discriminator = nn.Sequential(
-            *(nn.Linear(pixels + dim, width), nn.LeakyReLU(0.2)),
-            *(nn.Linear(width, width, bias=False), norm(), nn.LeakyReLU(0.2)),
-            nn.Linear(width, 1),
-        )
+        self.encoder = Part(pixels, width, dim, 0, nn.LeakyReLU(0.2), False)
+        self.generator = Part(dim, width, pixels, dim, nn.ReLU(), True)
+        self.discriminator = Part(pixels, width, 1, dim, nn.LeakyReLU(0.2), False)
 
     def losses(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """Of encoder and generator, and of the discriminator; x [B, pixels] in [0, 1], z [B, dim]."""
-        real = self.discriminator(torch.cat([x, self.encoder(x)], 1))
-        fake = self.discriminator(torch.cat([torch.sigmoid(self.generator(z)), z], 1))
+        real = self.discriminator(x, self.encoder(x))
+        fake = self.discriminator(torch.sigmoid(self.generator(z, z)), z)
         yes, no = torch.ones_like(real), torch.zeros_like(real)
         entropy = F.binary_cross_entropy_with_logits
-        return entropy(real, no) + entropy(fake, yes), entropy(real, yes) + entropy(fake, no)
+        return (entropy(real, no) + entropy(fake, yes)) / 2, (entropy(real, yes) + entropy(fake, no)) / 2
 
 
 def bigan(device: torch.device) -> Step:
