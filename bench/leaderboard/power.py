@@ -66,8 +66,8 @@ def power(frames: Frames, baseline: Baseline, draws: int, seed: int) -> tuple[li
         accuracies = [value for one, value in means.get(key, {}).items() if one not in own | set(again.seeds)]
         if len(accuracies) < len(own):
             raise BenchError(
-                f"{key[1]} is judged by {len(own)} trainings, and there are {len(accuracies)} with seeds that the baseline "
-                "does not know"
+                f"{key[1]} is judged by {len(own)} trainings, and there are {len(accuracies)} with seeds that the "
+                "baseline does not know"
             )
         unseen = np.array(accuracies)
         drawn = np.stack([rng.permutation(unseen)[: len(own)].mean() for _ in range(draws)])
