@@ -20,7 +20,7 @@ from bench.training.optimizers import adam, give_gradients, set_rate
 from bench.training.steps import Step
 from bench.training.work import count
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the same settings would train another encoder."""
 
 SLOPE = 0.2
@@ -38,7 +38,8 @@ class BiGAN:
     has a bias, and batch norm has neither gain nor offset. E and the discriminator: LeakyReLU 0.2, batch norm in the
     second layer. G: ReLU, batch norm in both layers, a sigmoid at the end. A latent is not joined to the pixels: it is
     added, through weights of its own, to what enters the second layer of the discriminator, and once more to what
-    enters the second layer of G. Weight decay as written; the learning rate falls exponentially to ``last_lr`` of
+    enters the second layer of G. E ends in 2 sigmoid - 1, so that its latents lie where those of the prior do. Weight
+    decay as written; the learning rate falls exponentially to ``last_lr`` of
     itself over the second half (their code).
 
     The encoder uses running averages for batch statistics. Images above 64 pixels a side are resized to 64, the size
@@ -150,7 +151,7 @@ def resized(x: Tensor, shape: tuple[int, int, int]) -> Tensor:
 def losses(networks: Networks, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     """Of encoder and generator, and of the discriminator; x [B, C*H*W] in [0, 1], z [B, dim]."""
     count(4 * len(x))  # encoder, generator, and the discriminator twice
-    real = networks.discriminator(x, networks.encoder(x))
+    real = networks.discriminator(x, networks.latent(x))
     fake = networks.discriminator(torch.sigmoid(networks.generator(z)), z)
     yes, no = torch.ones_like(real), torch.zeros_like(real)
     cross_entropy = F.binary_cross_entropy_with_logits
@@ -195,6 +196,10 @@ class Networks(nn.Module):
             self.discriminator = Perceptron(pixels, width, 1, latent=dim)
         self.to_empty(device="cpu")
 
+    def latent(self, x: Tensor) -> Tensor:
+        """E: x [B, C*H*W] in [0, 1] -> [B, dim] in (-1, 1), where z is."""
+        return 2 * torch.sigmoid(self.encoder(x)) - 1
+
     def initialise(self, rng: torch.Generator) -> None:
         """Weights N(0, 0.02^2); ``rng`` is on the CPU."""
         for module in self.modules():
@@ -214,11 +219,11 @@ class TrainedBiGAN:
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
-        """Images [B, C, H, W] in [0, 1] -> embeddings [B, dim]."""
+        """Images [B, C, H, W] in [0, 1] -> embeddings [B, dim] in (-1, 1)."""
         count(len(x))
         chunk = CHUNK.get(x.device.type, 1024)
         shape = self.networks.shape
-        return torch.cat([self.networks.encoder(resized(part, shape).flatten(1)) for part in x.split(chunk)])
+        return torch.cat([self.networks.latent(resized(part, shape).flatten(1)) for part in x.split(chunk)])
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:

@@ -160,7 +160,8 @@ def test_the_losses_of_bigan_are_those_of_the_paper():
     of_players, of_judge = losses(networks, x, z)
     with torch.no_grad():
         made = 1 / (1 + np.exp(-networks.generator(z).numpy()))
-        real = networks.discriminator(x, networks.encoder(x)).numpy()
+        latent = np.tanh(networks.encoder(x).numpy() / 2)  # within the prior's support
+        real = networks.discriminator(x, torch.from_numpy(latent)).numpy()
         fake = networks.discriminator(torch.from_numpy(made), z).numpy()
     probability = 1 / (1 + np.exp(-np.stack([real, fake])))
     expected_judge = (-np.log(probability[0]).mean() - np.log(1 - probability[1]).mean()) / 2
@@ -200,6 +201,16 @@ def test_a_latent_enters_the_second_layers_of_bigan_and_no_layer_has_a_bias():
         np.testing.assert_allclose(networks.generator(z).numpy(), made, rtol=1e-9)
 
 
+def test_the_embedding_of_bigan_lies_where_its_prior_does(tmp_path):
+    encoder = dataclasses.replace(SMALL["bigan"], lr=0.05).obtain(images(), context(tmp_path, epochs=20))
+    x = images().take(torch.arange(20))
+    linear = encoder.networks.encoder(x.flatten(1)).numpy()
+    assert np.abs(linear).max() > 1, "or the test would say nothing"
+    embedded = encoder.encode(x).numpy()
+    assert np.abs(embedded).max() < 1
+    np.testing.assert_allclose(embedded, np.tanh(linear / 2), rtol=1e-4, atol=1e-6)
+
+
 def test_the_learning_rate_of_bigan_falls_over_the_second_half(tmp_path, monkeypatch):
     seen = []
     original = torch.optim.Adam.step
@@ -222,7 +233,7 @@ def test_acai_is_for_small_images_and_bigan_looks_at_large_ones_at_64_pixels(tmp
     encoder = SMALL["bigan"].obtain(large, context(tmp_path))
     x = large.take(torch.arange(8))
     small = torch.nn.functional.interpolate(x, (64, 64), mode="bilinear", antialias=True)
-    torch.testing.assert_close(encoder.encode(x), encoder.networks.encoder(small.flatten(1)))
+    torch.testing.assert_close(encoder.encode(x), encoder.networks.latent(small.flatten(1)))
     assert encoder.decode(encoder.encode(x)).shape == x.shape
 
 

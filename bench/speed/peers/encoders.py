@@ -102,7 +102,7 @@ class BiGAN(nn.Module):
 
     def losses(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """Of encoder and generator, and of the discriminator; x [B, pixels] in [0, 1], z [B, dim]."""
-        real = self.discriminator(x, self.encoder(x))
+        real = self.discriminator(x, torch.tanh(self.encoder(x) / 2))
         fake = self.discriminator(torch.sigmoid(self.generator(z, z)), z)
         yes, no = torch.ones_like(real), torch.zeros_like(real)
         entropy = F.binary_cross_entropy_with_logits
