@@ -46,7 +46,7 @@ ProtoNet.fit = lambda self, sampler, spec, context: fit(self, Shuffled(sampler),
 
 
 def verdicts(folder: Path, cache: Path, defects: str) -> dict[tuple[str, str], str]:
-    """(method, measure) -> verdict, of the two rows."""
+    """(method, measure) -> verdict, of the two rows, of which one seed is trained."""
     out = folder / ("broken" if defects else "honest")
     program = f"{defects}\nfrom bench.cli import main\nmain()"
     environment = {**os.environ, "BENCH_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
@@ -56,7 +56,7 @@ def verdicts(folder: Path, cache: Path, defects: str) -> dict[tuple[str, str], s
     ):
         command = [sys.executable, "-c", program, *arguments, "--experiment", "gate", "--out", str(out)]
         subprocess.run(command, env=environment, cwd=folder, check=True, capture_output=True, timeout=300)
-    rows = gate.check(load(out), BASELINE, inspections=read_inspections(out)[0])
+    rows = gate.check(load(out), BASELINE, inspections=read_inspections(out)[0], seeds=[0])
     return {(row.method.split(",")[0], row.measure): row.verdict for row in rows if row.verdict != "MISSING"}
 
 
