@@ -1,8 +1,8 @@
 """A fresh process for every run, so that one that dies (out of memory, a crash in a library) takes no other with it.
 
 A process that does not end when it should is ended from outside, with every process that it started. Where runs share
-GPUs, each process sees the one that it was given. On Linux processes are forked off one that has imported PyTorch and
-done nothing else, which spares each of them the import.
+GPUs, each process sees the one that it was given. On Linux without a GPU processes are forked off one that has imported
+PyTorch and done nothing else, which spares each of them the import; CUDA does not survive a fork once it was asked.
 """
 
 from __future__ import annotations
@@ -185,7 +185,9 @@ class ProcessPerTaskExecutor(Executor):
 
 def _context() -> ForkServerContext | SpawnContext:
     """How processes are started: see the top of this file."""
-    if not sys.platform.startswith("linux"):
+    import torch
+
+    if not sys.platform.startswith("linux") or torch.cuda.is_available():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     with _starting, _held_back():

@@ -8,9 +8,10 @@ import sys
 import time
 
 import pytest
+import torch
 
 from bench.running.executors import executor
-from bench.running.executors.processes import ProcessPerTaskExecutor, WorkerDied, WorkerHung
+from bench.running.executors.processes import ProcessPerTaskExecutor, WorkerDied, WorkerHung, _context
 
 
 def square(x):
@@ -175,11 +176,20 @@ def test_a_process_has_the_environment_of_now_whenever_the_first_was_started(mon
     assert "PYTHONSAFEPATH" not in os.environ
 
 
+@pytest.mark.parametrize("gpu", [False, True])
+def test_nothing_is_forked_where_there_is_a_gpu(monkeypatch, gpu):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    forked = sys.platform.startswith("linux") and not gpu
+    assert _context().get_start_method() == ("forkserver" if forked else "spawn")
+
+
 def imported():
     return "torch._dynamo" in sys.modules, os.getpgrp() == os.getpid()
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere processes are not forked")
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux") or torch.cuda.is_available(), reason="here processes are not forked"
+)
 def test_a_process_has_imported_already_and_is_its_own_all_the_same(tmp_path, monkeypatch):
     (tmp_path / "torch").mkdir()
     (tmp_path / "torch" / "__init__.py").write_text("raise SystemExit('not this one')")
