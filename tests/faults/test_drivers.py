@@ -24,6 +24,8 @@ SMALL = (
 
 FORKED_OFF = "multiprocessing.forkserver"
 """In the command line of the process that workers are forked off, and so in theirs."""
+SPAWNED = "spawn_main"
+"""In that of a worker which is not forked."""
 
 
 def start(bench, command):
@@ -39,8 +41,9 @@ def start(bench, command):
 
 def workers_of(driver) -> list[int]:
     """Processes that it has started for its runs."""
-    servers = [pid for pid in children_of(driver.pid) if FORKED_OFF in command_of(pid)]
-    return [pid for server in servers for pid in children_of(server)]
+    found = {pid: command_of(pid) for pid in children_of(driver.pid)}
+    forked = [pid for server, command in found.items() if FORKED_OFF in command for pid in children_of(server)]
+    return forked + [pid for pid, command in found.items() if SPAWNED in command]
 
 
 def children_of(pid: int) -> list[int]:
@@ -94,7 +97,7 @@ def test_three_drivers_killed_at_random_leave_every_run_once(tmp_path, wanted, c
         driver.wait()
     bench(*command)
     for _ in range(600):
-        if not any(FORKED_OFF in command_of(pid) for pid in seen):
+        if not any(name in command_of(pid) for pid in seen for name in (FORKED_OFF, SPAWNED)):
             break
         time.sleep(0.1)
     found = records(bench.out)
