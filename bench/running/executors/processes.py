@@ -229,6 +229,7 @@ def _hold_announcements() -> None:
 
 
 def _work(sender: Connection, environment: dict[str, str], call: bytes) -> None:
+    _hold_announcements()  # the server may have been started by somebody else, for processes of their own
     os.environ.clear()  # the server's is of the time at which it was started
     os.environ.update(environment)
     keep_temporaries()

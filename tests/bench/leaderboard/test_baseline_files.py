@@ -139,5 +139,10 @@ def test_what_is_no_longer_judged_can_be_told(tmp_path, written):
 def test_our_own_baseline_carries_a_digest():
     found = read_baseline(ROOT / "reports/baselines/gate.parquet")
     assert found.problems == ()
-    assert len(found.rows) == 8000
-    assert set(found.rows["seed"]) == {0}
+    seeds = found.rows.groupby("method")["seed"].agg(lambda one: tuple(sorted(set(one))))
+    assert set(seeds) == {tuple(range(8)), tuple(range(3))}
+    assert len(found.rows) == 400 * seeds.map(len).sum()
+    assert {len(one.seeds) for one in found.reruns.values()} == {30}
+    assert len(found.reruns) == len(seeds), "every row is judged by its re-runs"
+    for row in found.reruns.values():
+        assert not {*row.seeds} & {*range(8)}, "the gate's own trainings have no part in what they are judged by"

@@ -98,8 +98,8 @@ def test_the_board_of_omniglot_answers_what_its_readers_ask(omniglot):
     assert "- 1-shot: **LASIUM-RO-VAE-MAML** leads without labels at **85.44 ± 0.53 %**" in top
     assert "Not separable from it: LASIUM-OC-VAE-MAML (−0.30); UMTRA-MAML of 5,000 (−0.32)." in top
     rows = {line.split(" | ")[1]: line for line in text.splitlines() if re.match(r"\| \d+ \| ", line)}
-    below = {name for name, line in rows.items() if "↓" in line}
-    assert below == {name for name in rows if "BiGAN" in name}
+    assert not [name for name, line in rows.items() if "↓" in line], "BiGAN's rows are lower, but not for sure"
+    assert all(float(line.split(" | ")[2].split(" ")[0]) < 53 for name, line in rows.items() if "BiGAN" in name)
     assert "UMTRA-MAML 5,000 meta-iterations, 1-shot +5.40 ° over 1,000 (p &lt; 0.001)" in text
     board = text.split("\n## ")[1].split("<details>")[0]
     assert board.count("| Linear classifier, ACAI |") == 1, (
