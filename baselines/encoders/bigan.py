@@ -39,8 +39,7 @@ class BiGAN:
     second layer. G: ReLU, batch norm in both layers, a sigmoid at the end. A latent is not joined to the pixels: it is
     added, through weights of its own, to what enters the second layer of the discriminator, and once more to what
     enters the second layer of G. E ends in 2 sigmoid - 1, so that its latents lie where those of the prior do. Weight
-    decay as written; the learning rate falls exponentially to ``last_lr`` of
-    itself over the second half (their code).
+    decay as written; the learning rate falls exponentially to ``last_lr`` of itself over the second half (their code).
 
     The encoder uses running averages for batch statistics. Images above 64 pixels a side are resized to 64, the size
     of their ImageNet program (§4.1); its convolutional networks are not here, the perceptrons see those images too.

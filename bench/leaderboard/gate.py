@@ -155,9 +155,13 @@ def _judge(
     allowed = float(group["margin"].iloc[0]) if margin is None else margin
     again = recorded.reruns.get((dataset, method, budget, manifest)) if margin is None else None
     honest = float(before.mean()) if again is None else float(np.mean(again.accuracies))
+    least = allowed
+
+    def of_reruns(again: margins.Reruns, trained: int) -> float:
+        return max(least, 100 * margins.allowed(again.accuracies, trained, recorded.judged))
+
     if again is not None:
-        trained = len(seeds if wanted is None else set(wanted))
-        allowed = max(allowed, 100 * margins.allowed(again.accuracies, trained, recorded.judged))
+        allowed = of_reruns(again, len(seeds if wanted is None else set(wanted)))
     shot = int(group["shot"].iloc[0])
 
     def row(verdict: Verdict, reason: str, current: float | None = None, drop: Difference | None = None) -> GateRow:
@@ -180,6 +184,7 @@ def _judge(
             rows.append(row("MISSING", f"answered {after.shape[1]} tasks, the baseline holds {before.shape[1]}"))
         else:
             if again is not None:
+                allowed = of_reruns(again, len(after))
                 drop = margins.drop(again.accuracies, after.mean(axis=1).tolist(), after.shape[1])
                 low = drop.mean
             else:

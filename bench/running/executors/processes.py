@@ -124,10 +124,10 @@ class ProcessPerTaskExecutor(Executor):
     ) -> Any:
         if self._stopped is not None:
             raise WorkerDied("stopped before it started")
-        context = _context()
+        context, own = _context()
         receiver, sender = context.Pipe(duplex=False)
         call = bytes(ForkingPickler.dumps((fn, args, kwargs)))
-        process = context.Process(target=_work, args=(sender, {**os.environ, **environment}, call))
+        process = context.Process(target=_work, args=(sender, own | environment, call))
         with _held_back():
             process.start()
         sender.close()
@@ -183,14 +183,15 @@ class ProcessPerTaskExecutor(Executor):
                 raise WorkerDied("did not stop when it was asked to, and was ended by force")
 
 
-def _context() -> ForkServerContext | SpawnContext:
-    """How processes are started: see the top of this file."""
+def _context() -> tuple[ForkServerContext | SpawnContext, dict[str, str]]:
+    """How processes are started, see the top of this file, and the environment that they get."""
     import torch
 
     if not sys.platform.startswith("linux") or torch.cuda.is_available():
-        return multiprocessing.get_context("spawn")
+        return multiprocessing.get_context("spawn"), dict(os.environ)
     context = multiprocessing.get_context("forkserver")
     with _starting, _held_back():
+        environment = dict(os.environ)  # here, where no other thread has changed it for the server
         # The server would look for modules in the working directory first, where anything may lie.
         before = os.environ.get("PYTHONSAFEPATH")
         os.environ["PYTHONSAFEPATH"] = "1"
@@ -202,7 +203,7 @@ def _context() -> ForkServerContext | SpawnContext:
                 del os.environ["PYTHONSAFEPATH"]
             else:
                 os.environ["PYTHONSAFEPATH"] = before
-    return context
+    return context, environment
 
 
 @contextlib.contextmanager

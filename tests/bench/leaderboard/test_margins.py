@@ -85,6 +85,8 @@ def test_more_seeds_narrow_the_margin_and_never_below_the_least(tmp_path):
     assert (six.margin, one.margin) == tuple(
         pytest.approx(100 * margins.allowed(values, trained, 1)) for trained in (6, 1)
     )
+    more = runs_of(tmp_path / "more", [60] * 9)
+    assert check(more, base)[0].margin == pytest.approx(100 * margins.allowed(values, 9, 1)), "all there are are judged"
     same = runs_of(tmp_path / "same", [60] * 8, first=10)
     (row,) = check(now, baseline_of(tmp_path / "base.parquet", now, same, margin=1.5))
     assert row.margin == 1.5

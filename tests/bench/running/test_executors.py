@@ -162,6 +162,20 @@ def test_what_a_scheduler_announces_to_every_process_of_a_job_ends_no_worker():
         assert pool.submit(_told_of_the_end).result(60) == "alive"
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="no such signals here")
+def test_nor_does_it_where_somebody_else_started_the_server_that_processes_are_forked_off():
+    program = f"""
+import multiprocessing.forkserver, sys
+sys.path.insert(0, {os.path.dirname(__file__)!r})
+from test_executors import ProcessPerTaskExecutor, _told_of_the_end
+if __name__ == "__main__":
+    multiprocessing.forkserver.ensure_running()
+    with ProcessPerTaskExecutor(1) as pool:
+        assert pool.submit(_told_of_the_end).result(60) == "alive"
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
 def environment_of(name):
     return os.environ.get(name)
 
@@ -180,7 +194,7 @@ def test_a_process_has_the_environment_of_now_whenever_the_first_was_started(mon
 def test_nothing_is_forked_where_there_is_a_gpu(monkeypatch, gpu):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     forked = sys.platform.startswith("linux") and not gpu
-    assert _context().get_start_method() == ("forkserver" if forked else "spawn")
+    assert _context()[0].get_start_method() == ("forkserver" if forked else "spawn")
 
 
 def imported():
