@@ -41,9 +41,9 @@ class Preference:
 
 
 USUAL = (
-    "One row stands for each method and length: that with the fewest changed settings, of those the longest trained "
-    "generator or encoder, then the most seeds. It is chosen before any score is looked at; the others are folded "
-    "below it and have no rank."
+    "One row stands for each method and length: that with the fewest changed settings (precision is none), of those "
+    "the longest trained generator or encoder, then the most seeds. It is chosen before any score is looked at; the "
+    "others are folded below it and have no rank."
 )
 
 
@@ -138,6 +138,8 @@ class Board:
     """Settings that were changed alike in every row that has them."""
     rule: str = USUAL
     """Which row stands for a method."""
+    standing: frozenset[str] = frozenset()
+    """Exact names of the rows that stand for a method."""
 
     def leader(self, shape: Shape) -> tuple[Tier, Line] | None:
         """The highest mean of a column without labels."""
@@ -151,8 +153,11 @@ class Board:
             yield from line.folded
 
     def name(self, row: Row) -> str:
-        """What a row is called on this board: its title with the settings that not every row shares."""
-        own = [f"{name}={value}" for name, value in row.settings.items() if self.common.get(name) != value]
+        """What a row is called on this board: its title with the settings that not every row shares. In which precision
+        a row was computed that stands for its method is said below the table.
+        """
+        common = {**self.common, **({"precision": row.precision} if row.method in self.standing else {})}
+        own = [f"{name}={value}" for name, value in row.settings.items() if common.get(name) != value]
         return ", ".join([row.name, *own]) + (f" [{row.variant}]" if row.variant else "")
 
 
@@ -193,13 +198,15 @@ def arrange(rows: Sequence[Row], shapes: Sequence[Shape], preference: Preference
         floor=floor,
         common=_common(rows),
         rule=preference.sentence if preference else USUAL,
+        standing=frozenset(row.method for row in shown),
     )
 
 
 def _usual(row: Row) -> tuple[object, ...]:
     """The rule of :data:`USUAL`; it knows nothing of scores."""
-    changed = len(row.settings) + len(row.variant.split(", ") if row.variant else ())
-    return changed, [-count for _, count in row.trained.epochs], -len(row.seeds), row.method, row.variant
+    rounded = row.settings.get("precision") == row.precision
+    changed = len(row.settings) - rounded + len(row.variant.split(", ") if row.variant else ())
+    return changed, [-count for _, count in row.trained.epochs], -len(row.seeds), rounded, row.method, row.variant
 
 
 def _floor(rows: Sequence[Row], shapes: Sequence[Shape]) -> Row | None:

@@ -56,9 +56,9 @@ def _sentence(sealed: _Sealed, curves: _Curves) -> str:
     flattered = " A table of meta-validation tasks themselves flatters what was chosen on them." if sealed.told else ""
     return (
         "One row stands for each method and length: that of the highest accuracy on meta-validation tasks, "
-        f"{by}. Where that cannot be told, as usual: the fewest changed settings, the longest trained generator or "
-        "encoder, the most seeds. The tasks of this table have no say, labels of meta-validation classes have. The "
-        f"other rows are folded below it and have no rank.{flattered}"
+        f"{by}. Where that cannot be told, as usual: the fewest changed settings (precision is none), the longest "
+        "trained generator or encoder, the most seeds. The tasks of this table have no say, labels of meta-validation "
+        f"classes have. The other rows are folded below it and have no rank.{flattered}"
     )
 
 

@@ -95,7 +95,7 @@ def _rivals(board: Board, tier: Tier, leader: Line, shape: Shape) -> str:
     for other in board.tiers:
         for line in other.ranked:
             again = other is not tier and line.row.trained.iterations != other.iterations
-            again |= line.row.method == leader.row.method  # a method is no rival of its own
+            again |= line.row.computed_anyhow == leader.row.computed_anyhow  # a method is no rival of its own
             if line is leader or shape not in line.verdicts or again:  # what has no length stands in every tier
                 continue
             verdict = line.verdicts[shape]

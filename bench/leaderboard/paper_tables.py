@@ -21,6 +21,7 @@ from bench.leaderboard.score_table import Entry, EvaluationSet, ScoreTable, left
 from bench.leaderboard.statistics import Scores, estimate
 from bench.leaderboard.trainings import (
     LENGTHS,
+    PRECISION,
     Answer,
     Chosen,
     changes,
@@ -121,7 +122,7 @@ def fill(layout: PaperLayout, frames: Frames, everywhere: bool = False) -> Fille
         if asked and asked != {cell.way for cell in flat}:
             return None
     answers, shorter = longest(answers) if layout.cost else (answers, [])
-    answers = tell_apart(with_changes(answers, flat))
+    answers = tell_apart(with_changes(answers, flat, (PRECISION,) if layout.cost else ()))
     chosen, small = trainings(answers, [bool(answers[i]) and _counts(cell) for i, cell in enumerate(flat)])
     if not chosen:
         return None

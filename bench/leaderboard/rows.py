@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.basics.precision import FLOAT32
 from bench.leaderboard.published import Published, published
 from bench.leaderboard.score_table import Entry, EvaluationSet, ScoreTable, Shape
 from bench.leaderboard.statistics import Estimate, Scores, estimate
@@ -75,6 +76,8 @@ class Row:
     trained: Trained
     facets: Mapping[str, str]
     """Component -> its title, of those that it has."""
+    precision: str = FLOAT32
+    """In which it was computed: a word of :mod:`bench.basics.precision`."""
     gaps: Mapping[int, str] = field(default_factory=dict)
     """Ways of the table of which it answered no tasks, and why not."""
     validation_tasks: int = 0
@@ -84,6 +87,11 @@ class Row:
     def family(self) -> str:
         """The exact name without changed settings: rows of one family and length stand together."""
         return self.method.partition(",")[0]
+
+    @property
+    def computed_anyhow(self) -> str:
+        """The exact name, in whichever precision."""
+        return self.method.replace(f",precision={self.precision}", "")
 
     @property
     def label(self) -> str:
@@ -139,6 +147,7 @@ def row(book: ScoreTable, alike: Sequence[Entry], length: Trained, manifests: Ma
         has=frozenset({*_names(setting(facts["config"], "method")), *facts["config"]}),
         trained=length,
         facets=facets(facts["config"]),
+        precision=str(facts["config"].get("precision", FLOAT32)),
         gaps={way: _why_not(entry, way) for way in {shape.way for shape in manifests} if way not in answered},
         validation_tasks=tasks if isinstance(tasks := setting(facts["config"], "budget.validation_tasks"), int) else 0,
     )

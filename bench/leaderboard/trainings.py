@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any
@@ -24,6 +24,8 @@ LENGTHS = (
     ("encoder", "encoder_epochs", "epochs of {title}"),
 )
 """Group, its length in the budget, and what people call it."""
+
+PRECISION = "precision"
 
 Facts = Mapping[str, str]
 
@@ -53,6 +55,8 @@ def facts_of(cell: Cell, dataset: str, dataset_hash: str, config: Mapping[str, A
         facts["content"] = dataset_hash
     for group, key, words in LENGTHS:
         length = setting(config, f"budget.{key}")
+        if group == "learner" and setting(config, "method.card.group") == "floor":
+            continue  # training from scratch begins at test: it fits a table of any length
         if group in config and length is not None and f"budget.{key}" not in cell.settings:
             facts[words.format(title=title_of(config, group))] = str(length)
     return facts
@@ -61,15 +65,22 @@ def facts_of(cell: Cell, dataset: str, dataset_hash: str, config: Mapping[str, A
 def longest(
     answers: Mapping[int, list[Answer]],
 ) -> tuple[dict[int, list[Answer]], list[tuple[int, Answer]]]:
-    """The same answers, not told apart by how long what was trained: the longest of each cell, and all shorter ones."""
+    """The same answers, not told apart by how long what was trained, nor in which precision: the longest of each cell,
+    of those the one of the most seeds; and all others.
+    """
     kept: dict[int, list[Answer]] = {}
     shorter = []
     for i, found in answers.items():
         kept[i] = []
         seen = set()
-        for one in sorted(found, key=_length, reverse=True):
+        for one in sorted(found, key=lambda one: (_length(one), len(one.seeds)), reverse=True):
             lengths = {words.format(title=title_of(one.config, group)) for group, _, words in LENGTHS}
-            bare = replace(one, facts={name: told for name, told in one.facts.items() if name not in lengths})
+            precision = changes(one.name, one.config).get(PRECISION)
+            bare = replace(
+                one,
+                facts={name: told for name, told in one.facts.items() if name not in lengths},
+                budget=f"{one.budget}, {PRECISION}={precision}" if precision else one.budget,
+            )
             if one.estimate is None or _key(bare.facts) not in seen:
                 kept[i].append(bare)
             else:
@@ -114,12 +125,18 @@ def _texts(key: str, config: Mapping[str, Any]) -> Iterable[str]:
             yield from (value, PurePath(value).name)
 
 
-def with_changes(answers: Mapping[int, list[Answer]], cells: Sequence[Cell]) -> dict[int, list[Answer]]:
-    """Settings that some run of the experiment changed tell the others apart from it: they have the default."""
+def with_changes(
+    answers: Mapping[int, list[Answer]], cells: Sequence[Cell], but: Collection[str] = ()
+) -> dict[int, list[Answer]]:
+    """Settings that some run of the experiment changed tell the others apart from it: they have the default.
+
+    but: settings that tell nothing apart.
+    """
     names: set[str] = set()
     for i, found in answers.items():
         own = _own(cells[i])
         names |= {key for answer in found for key in changes(answer.name, answer.config) if key not in own}
+    names -= set(but)
     told = {}
     for i, found in answers.items():
         own = _own(cells[i])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
+from bench.basics.precision import FLOAT32
 from bench.basics.side import SIDE, legend
 from bench.leaderboard import columns as write
 from bench.leaderboard.board import USUAL, Line
@@ -131,7 +132,7 @@ def notes(table: Table) -> list[str]:
     if uneven:
         every = "way and shot" if len(table.ways) > 1 else "shot"
         found.append(f"Not every seed answered every {every}: {', '.join(uneven)}.")
-    found += _gaps(table)
+    found += [*_computed(table), *_gaps(table)]
     if any(row.variant for row in table.rows):
         found.append("Runs of one name that were trained with different settings are separate rows; brackets say how.")
     if any(row.outside_data for row in table.rows):
@@ -202,6 +203,20 @@ def _chosen(table: Table) -> Iterator[str]:
             "Folded settings that score above the row that stands for their method, which these tasks alone say: "
             f"{'; '.join(above)}."
         )
+
+
+def _computed(table: Table) -> Iterator[str]:
+    """Which rows were computed otherwise than the others, of those that stand for a method."""
+    rows = list({id(line.row): line.row for line in table.board.lines() if line.kind != "variant"}.values())
+    for precision in sorted({row.precision for row in rows} - {FLOAT32}):
+        if all(row.precision == precision for row in rows):
+            continue
+        told = []
+        for text in dict.fromkeys(row.trained.text for row in rows):
+            alike = [row for row in rows if row.trained.text == text]
+            names = [table.board.name(row) for row in alike if row.precision == precision]
+            told += [f"{'all' if len(names) == len(alike) > 2 else ', '.join(names)} ({text})"] if names else []
+        yield f"Computed with precision={precision}: {'; '.join(told)}."
 
 
 def _above(line: Line, variant: Line, shape: Shape) -> bool:

@@ -11,13 +11,23 @@ from synthetic_runs import QUERIES, write_run
 TITLES = {"gan": "MSGAN", "vae": "VAE"}
 
 
-def values(iterations: int = 1000, epochs: int | None = 500, generator: str = "gan", **method: Any) -> dict[str, Any]:
+def values(
+    iterations: int = 1000,
+    epochs: int | None = 500,
+    generator: str = "gan",
+    floor: bool = False,
+    precision: str = "float32",
+    **method: Any,
+) -> dict[str, Any]:
     """The parts of a resolved configuration that tables look at."""
     found: dict[str, Any] = {
         "budget": {"name": "paper", "meta_iterations": iterations, "generator_epochs": epochs, "evaluation_tasks": 40},
         "learner": {"card": {"title": "MAML"}, "eval_steps": 50},
         "method": {"noise_std": 0.5, "alpha": 0.2, "eps_sq": 0.0, "query_shift": 5, **method},
+        "precision": precision,
     }
+    if floor:
+        found["method"]["card"] = {"group": "floor"}
     if epochs is not None:
         paper = {"paper_epochs": 500} if generator == "gan" else {}
         found["generator"] = {"card": {"title": TITLES[generator], **paper}}

@@ -89,6 +89,21 @@ def test_lengths_share_a_table_with_the_longest_of_each_cell(runs):
     }
 
 
+def test_precisions_share_a_table_with_the_most_seeds_of_each_cell_and_are_told(runs):
+    for seed in range(3):
+        more = {"budget": "paper,5000", "precision": "tf32", "shots": (1, 5)}
+        write_cell(runs, "umtra-maml,precision=tf32", 0.88, seed=seed, iterations=5000, epochs=None, **more)
+    filled = fill(paper_layout("omniglot-modern"), load(runs), everywhere=True)
+    (table,) = filled.tables
+    (found,) = (row[0] for row in table.rows if row[0].cell.row.title == "UMTRA-MAML")
+    assert (found.answer.estimate.mean, found.answer.seeds) == (pytest.approx(0.88), (0, 1, 2))
+    assert found.answer.budget == "paper,5000, precision=tf32"
+    others = [told[0] for cell, told in filled.singles if cell.cell.row.title == "UMTRA-MAML"]
+    assert others.count("recorded as paper,5000,None") == 2, "at 1 and 5 shots"
+    # Other experiments keep precisions apart.
+    assert len(fill(paper_layout("table1-omniglot"), load(runs)).tables) > 1
+
+
 def test_other_experiments_keep_lengths_apart(runs):
     filled = fill(paper_layout("table1-omniglot"), load(runs))
     assert len(filled.tables) + len(filled.singles) > 1

@@ -238,3 +238,17 @@ def test_other_images_of_the_papers_name_fill_none_of_its_tables(tmp_path):
     (table,) = filled(tmp_path, everywhere=True).tables
     assert not table.comparable
     assert all(cell.printed is None for cell in table.cells if cell.state == "done")
+
+
+def test_training_from_scratch_fits_a_table_of_any_length(tmp_path):
+    for seed in range(3):
+        write_cell(tmp_path, "umtra-maml", seed=seed, iterations=5000, epochs=None, shots=(1, 5))
+        write_cell(tmp_path, "supervised-maml", seed=seed, iterations=5000, epochs=None, shots=(1, 5), group="ceiling")
+    write_cell(tmp_path, "lasium-n-vae-maml", iterations=1000, epochs=10, generator="vae", shots=(1, 5))
+    write_cell(tmp_path, "umtra-maml", iterations=1000, epochs=None, shots=(1, 5))
+    # It is named after a budget that its meta-training, which it has not, would have taken.
+    write_cell(tmp_path, "scratch", 0.5, iterations=30000, epochs=None, shots=(1, 5), group="floor", floor=True)
+    found = filled(tmp_path, "table1-omniglot")
+    assert len(found.tables) == 2
+    assert [cell(table, "Training from scratch", "1-shot").state for table in found.tables] == ["done", "done"]
+    assert not found.singles
