@@ -323,12 +323,17 @@ def _variants(row: Row, rest: Sequence[Row], shapes: Sequence[Shape]) -> tuple[L
 def _shorter(
     row: Row, ranked: Sequence[Row], whole: _Whole
 ) -> tuple[Row | None, dict[Shape, tuple[Difference, float | None]]]:
-    below = [other for other in ranked if other.family == row.family and other.trained.budget == row.trained.budget]
-    below = [other for other in below if 0 < other.trained.iterations < row.trained.iterations]
+    alike = [other for other in ranked if _but_for_length(other) == _but_for_length(row)]
+    below = [other for other in alike if 0 < other.trained.iterations < row.trained.iterations]
     if not below:
         return None, {}
     other = max(below, key=lambda one: one.trained.iterations)
     return other, {shape: whole.apart(row, other, shape) for shape in row.scores if shape in other.scores}
+
+
+def _but_for_length(row: Row) -> tuple[object, ...]:
+    """What two rows must have in common for their difference to be that of their meta-iterations."""
+    return row.computed_anyhow, row.variant, row.trained.epochs, row.trained.budget
 
 
 def _with_leaders(tier: Tier, shapes: Sequence[Shape], best: Mapping[Shape, Row | None], whole: _Whole) -> Tier:

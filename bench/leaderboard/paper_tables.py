@@ -121,7 +121,7 @@ def fill(layout: PaperLayout, frames: Frames, everywhere: bool = False) -> Fille
         asked = {cell.way for i, cell in enumerate(flat) if any(a.estimate is not None for a in answers[i])}
         if asked and asked != {cell.way for cell in flat}:
             return None
-    answers, shorter = longest(answers) if layout.cost else (answers, [])
+    answers, shorter = longest(answers, flat) if layout.cost else (answers, [])
     answers = tell_apart(with_changes(answers, flat, (PRECISION,) if layout.cost else ()))
     chosen, small = trainings(answers, [bool(answers[i]) and _counts(cell) for i, cell in enumerate(flat)])
     if not chosen:

@@ -63,17 +63,24 @@ def facts_of(cell: Cell, dataset: str, dataset_hash: str, config: Mapping[str, A
 
 
 def longest(
-    answers: Mapping[int, list[Answer]],
+    answers: Mapping[int, list[Answer]], cells: Sequence[Cell]
 ) -> tuple[dict[int, list[Answer]], list[tuple[int, Answer]]]:
-    """The same answers, not told apart by how long what was trained, nor in which precision: the longest of each cell,
-    of those the one of the most seeds; and all others.
+    """The same answers, not told apart by how long what was trained, nor in which precision: of each cell that with the
+    fewest changed settings, of those the longest, then the most seeds; and all others.
     """
+
+    def changed(i: int, one: Answer) -> set[str]:
+        return changes(one.name, one.config).keys() - _own(cells[i]) - {PRECISION}
+
+    def order(i: int, one: Answer) -> tuple[Any, ...]:
+        return -len(changed(i, one)), _length(one), len(one.seeds)
+
     kept: dict[int, list[Answer]] = {}
     shorter = []
     for i, found in answers.items():
         kept[i] = []
         seen = set()
-        for one in sorted(found, key=lambda one: (_length(one), len(one.seeds)), reverse=True):
+        for one in sorted(found, key=lambda one: order(i, one), reverse=True):
             lengths = {words.format(title=title_of(one.config, group)) for group, _, words in LENGTHS}
             precision = changes(one.name, one.config).get(PRECISION)
             bare = replace(
@@ -84,7 +91,8 @@ def longest(
             if one.estimate is None or _key(bare.facts) not in seen:
                 kept[i].append(bare)
             else:
-                shorter.append((i, _with(bare, {"recorded as": one.budget})))
+                recorded = f"{one.name}, {one.budget}" if changed(i, one) else one.budget
+                shorter.append((i, _with(bare, {"recorded as": recorded})))
             seen |= {_key(bare.facts)} if one.estimate is not None else set()
     return kept, shorter
 

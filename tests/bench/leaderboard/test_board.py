@@ -289,6 +289,14 @@ def test_longer_training_is_held_against_the_next_shorter(tmp_path):
     assert lines[1000].shorter is None
 
 
+def test_a_longer_training_that_differs_in_more_brought_nothing_that_could_be_told(tmp_path):
+    run(tmp_path, "a", 0.5, iterations=1000, generator_epochs=10, generator=GENERATOR)
+    run(tmp_path, "a", 0.6, iterations=5000, generator_epochs=60, generator=GENERATOR)
+    run(tmp_path, "b,partitions=10", 0.5, iterations=1000, of_method={"partitions": 10})
+    run(tmp_path, "b", 0.6, iterations=5000, of_method={"partitions": 100})
+    assert all(line.shorter is None for tier in board_of(tmp_path).tiers for line in tier.lines)
+
+
 def test_a_setting_of_one_method_alone_stays_in_its_name(tmp_path):
     run(tmp_path, "a,alpha=2", 0.5, of_method={"alpha": 2})
     run(tmp_path, "b", 0.5)

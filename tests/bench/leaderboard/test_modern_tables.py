@@ -104,6 +104,15 @@ def test_precisions_share_a_table_with_the_most_seeds_of_each_cell_and_are_told(
     assert len(fill(paper_layout("table1-omniglot"), load(runs)).tables) > 1
 
 
+def test_what_the_table_asks_for_stands_in_it_however_long_something_else_was_trained(runs):
+    write_cell(runs, "protoclr-strokes", 0.60, iterations=1000, epochs=None)
+    write_cell(runs, "protoclr-strokes,alpha=0.4", 0.96, iterations=9000, epochs=None, alpha=0.4)
+    filled = fill(paper_layout("ladder"), load(runs), everywhere=True)
+    found = [cell for table in filled.tables for cell in table.cells if cell.state == "done"]
+    assert [cell.answer.estimate.mean for cell in found] == [pytest.approx(0.60)]
+    assert [told[0] for _, told in filled.singles] == ["recorded as protoclr-strokes,alpha=0.4, paper,9000,None"]
+
+
 def test_other_experiments_keep_lengths_apart(runs):
     filled = fill(paper_layout("table1-omniglot"), load(runs))
     assert len(filled.tables) + len(filled.singles) > 1
