@@ -16,7 +16,7 @@ from bench.reporting.latex_text import breakable
 
 WIDTH = 38.0
 """Of a line of footnotesize in a class of ten points with one column, in em."""
-LEAST_NAME = 10.0
+LEAST_NAME = 12.0
 """So many em a method has at least before a column is left out for it."""
 MOST_LINES = 40
 """More do not fit on a page."""
@@ -100,7 +100,8 @@ def _em(found: Grid, column: Column) -> float:
     before, after = _digits(found, column)
     number = (before + after) * 0.5 + 0.3
     if column.key == "accuracy":
-        spread = 3.1 if any("±" in text for text in texts) else 0.0
+        spreads = [found[1] for text in texts if (found := re.search(r"± (\d+)", text))]
+        spread = 2.6 + 0.5 * max(map(len, spreads)) if spreads else 0.0
         return number + spread + 0.3 + 0.9 * max((text.count("=") + text.count("↓") for text in texts), default=0)
     return number + 0.9 + (0.6 if any(ONE_SEED in text for text in texts) else 0.0)
 

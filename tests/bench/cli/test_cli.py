@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.cli.app import app
+from bench.cli.entry import app
 from bench.looking.inspection import inspect as inspecting
 
 

@@ -30,7 +30,8 @@ def request_of(record):
             head, _, own = key.partition(".")
             if own and isinstance(values.get(head), dict) and values[head].get("own") == own:
                 value = values[head][own]
-            full = key if "." in key or key in catalogue.groups() else f"{kind}.{key}"
+            whole = "." in key or key in (*catalogue.groups(), "precision")
+            full = key if whole else f"{kind}.{key}"
             overrides.append(f"{full}={value}")
     plain = {kind: name.partition(",")[0] for kind, name in names.items()}
     return plain, parse_overrides(overrides)

@@ -87,7 +87,7 @@ def test_settings_lengths_and_versions_of_a_published_report_have_columns():
     assert set(swept["folded_below"]) == {"lasium-n-gan-maml"}
     first = frame[(frame["kind"] == "ranked") & (frame["rank"] == 1) & (frame["tier"] == 1000) & (frame["shot"] == 1)]
     assert set(first["name"]) >= {"LASIUM-RO-VAE-MAML", "LASIUM-OC-VAE-MAML"}
-    assert set(frame["torch"]) == {"2.13.0+cpu"}
+    assert set(frame["torch"]) == {"2.13.0+cpu", "2.11.0+cu130"}
     assert set(frame["learner"].dropna()) >= {"MAML", "ProtoNets"}
     assert frame["created_first"].str.match(r"2026-11-2\dT").all()
 

@@ -15,7 +15,7 @@ from test_reports import NASTY
 from typer.testing import CliRunner
 
 from bench.basics.errors import BenchError
-from bench.cli.app import app
+from bench.cli.entry import app
 from bench.leaderboard.loading import load
 from bench.leaderboard.table import build
 from bench.reporting.foreign import visible
