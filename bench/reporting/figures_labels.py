@@ -100,10 +100,12 @@ def place(
     covered = list(taken)
     found: list[tuple[float, float] | None] = []
     for i, ((x, y), (w, h)) in enumerate(zip(points, sizes)):
-        gaps = (6.0, 12.0, 20.0, 30.0, 42.0, 56.0, 72.0) if i < must else (6.0, 12.0, 22.0, 34.0)
+        gaps = (6.0, 12.0, 20.0, 30.0, 42.0, 56.0, 72.0, 90.0, 110.0) if i < must else (6.0, 12.0, 22.0, 34.0)
         choices = [(x + dx, y + dy) for gap in gaps for dx, dy in _around(w, h, gap)]
-        free = (one for one in choices if _fits((*one, one[0] + w, one[1] + h), covered, room))
-        corner = next(free, choices[0] if i < must else None)
+        boxes = [(left, bottom, left + w, bottom + h) for left, bottom in choices]
+        corner = next((one for one, box in zip(choices, boxes) if _fits(box, covered, room)), None)
+        if corner is None and i < must:
+            corner = choices[int(np.argmin([_spoilt(box, covered, room) for box in boxes]))]
         if corner is not None:
             covered.append((*corner, corner[0] + w, corner[1] + h))
         found.append(corner)
@@ -113,6 +115,14 @@ def place(
 def _around(w: float, h: float, gap: float) -> list[tuple[float, float]]:
     beside = [(gap, -h / 2), (-gap - w, -h / 2), (-w / 2, gap), (-w / 2, -gap - h)]
     return [*beside, (gap / 2, gap / 2), (gap / 2, -gap / 2 - h), (-gap / 2 - w, gap / 2), (-gap / 2 - w, -gap / 2 - h)]
+
+
+def _spoilt(box: Box, covered: Sequence[Box], room: Box) -> float:
+    """Pixels that a label would cover, and twice those that it would be outside by."""
+    left, bottom, right, top = box
+    shared = [(min(right, r) - max(left, a), min(top, t) - max(bottom, b)) for a, b, r, t in [*covered, room]]
+    areas = [wide * high if wide > 0 and high > 0 else 0.0 for wide, high in shared]
+    return sum(areas[:-1]) + 2 * ((right - left) * (top - bottom) - areas[-1])
 
 
 def _fits(box: Box, covered: Sequence[Box], room: Box) -> bool:

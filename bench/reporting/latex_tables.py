@@ -100,7 +100,7 @@ def _em(found: Grid, column: Column) -> float:
     before, after = _digits(found, column)
     number = (before + after) * 0.5 + 0.3
     if column.key == "accuracy":
-        spreads = [found[1] for text in texts if (found := re.search(r"± (\d+)", text))]
+        spreads = [one[1] for text in texts if (one := re.search(r"± (\d+)", text))]
         spread = 2.6 + 0.5 * max(map(len, spreads)) if spreads else 0.0
         return number + spread + 0.3 + 0.9 * max((text.count("=") + text.count("↓") for text in texts), default=0)
     return number + 0.9 + (0.6 if any(ONE_SEED in text for text in texts) else 0.0)

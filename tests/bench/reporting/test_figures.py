@@ -279,3 +279,10 @@ def test_labels_beside_points_cover_nothing():
     for (i, a), b in itertools.product(enumerate(boxes[40:], 40), boxes):
         apart = a[0] >= b[2] or b[0] >= a[2] or a[1] >= b[3] or b[1] >= a[3]
         assert apart or boxes[i] is b
+
+
+def test_a_label_that_must_stand_somewhere_stays_inside_and_covers_little():
+    """At the right edge, where only a strip lower than the label is free."""
+    taken = [(0.0, 0.0, 400.0, 200.0), (0.0, 208.0, 400.0, 400.0)]
+    ((x, y),) = place([(395.0, 204.0)], [(60.0, 12.0)], taken, (0.0, 0.0, 400.0, 400.0), must=1)
+    assert (0 <= x <= 340, y) == (True, 198.0)
