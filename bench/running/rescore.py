@@ -16,6 +16,7 @@ from bench.basics.errors import BenchError
 from bench.basics.seeds import Seed
 from bench.contracts import Budget, Context, Learner, Method, ProgressCallback, TaskSpec
 from bench.datasets.source import Dataset
+from bench.learners.embeddings import STAGE as EMBEDDING
 from bench.planning import catalogue, components
 from bench.records.record import RunRecord
 from bench.records.scores import read_scores
@@ -84,6 +85,8 @@ def kept_learners(
     """
 
     def refuse(stage: str, *_: object) -> None:
+        if stage == EMBEDDING:  # by an encoder that is kept: no training
+            return
         raise BenchError(f"its weights are not kept: it would have to train again ({stage})")
 
     budget = Budget(**values["budget"])

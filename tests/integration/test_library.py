@@ -1,7 +1,9 @@
 """The library beside the command line: the same numbers, task by task."""
 
+import itertools
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ import torch
 
 import bench as library
 from bench.contracts import Learner
+from bench.learners import embeddings
 
 NET = ("backbone.filters=8", "budget.evaluation_tasks=20")
 
@@ -76,6 +79,18 @@ def test_a_finished_run_is_a_learner_with_its_own_numbers(ran):
         assert learner.predict(task.support[None], task.query[None]).shape == (1, 75, 5)
     with pytest.raises(library.BenchError, match=r"support must be a tensor \[T, N, K, C, H, W\]"):
         learner.predict(task.support, task.query)
+
+
+def test_a_run_on_clusters_is_a_learner_too_though_it_embeds_all_images_again(cache, glyphs, tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_CACHE", str(cache))
+    some = (*NET, "method.clusters=30", "method.partitions=1")
+    found = library.run(
+        "cactus-pixels-protonet-5way", budget="smoke", references=False, overrides=some, out=tmp_path, quiet=True
+    )
+    # As if it took long, so that it is told how far that is.
+    monkeypatch.setattr(embeddings, "time", SimpleNamespace(monotonic=itertools.count().__next__))
+    (folder,) = found.folders
+    assert library.score(library.load_run(folder), "glyphs", tasks=20).correct.tolist() == kept(folder)
 
 
 def test_the_encoder_of_a_run_is_a_module_that_answers_alike(ran):
