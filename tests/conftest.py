@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.basics.cpus import usable_cpus
-
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory):
@@ -41,12 +39,6 @@ def one_thread():
 
 LONG = ("integration", "faults", "packaging")
 """Folders of tests that run whole commands."""
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """``-n auto`` is one more than there are processors: tests of whole commands mostly wait for other processes."""
-    return usable_cpus() + 1
 
 
 def pytest_collection_finish() -> None:

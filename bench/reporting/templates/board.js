@@ -271,7 +271,7 @@ const scale = (low, high, from, to) => Object.assign(at => from + (at - low) / (
 function curves(data, place) {
   const kinds = ["validation", "loss"].filter(kind => data.curves.some(one => one[kind]));
   const kind = element("select", {}, ...kinds.map(one => element("option", { value: one }, one === "validation" ? "validation accuracy, %" : "loss of meta-training")));
-  const first = data.curves.filter(one => !one.folded).slice(0, 4);
+  const first = data.curves.filter(one => !one.folded && one[kinds[0]]).slice(0, 4);
   const choice = element("div", { className: "choice" }, ...data.curves.map((one, i) =>
     element("label", {}, element("input", { type: "checkbox", value: i, checked: first.includes(one) }), ` ${one.name}`)));
   choice.setAttribute("role", "group");
