@@ -238,7 +238,7 @@ def test_curves_and_tasks_are_drawn(board):
     board.locator("details.curves summary").first.click()
     drawn = board.locator("details.curves .draw svg").first
     assert drawn.locator("polyline").count() == 4
-    board.locator("details.curves .choice input").nth(0).uncheck()
+    board.locator("details.curves .choice input:checked").first.uncheck()
     assert drawn.locator("polyline").count() == 3
     board.locator("details.tasks summary").first.click()
     told = board.locator("details.tasks .draw p").first.inner_text()
