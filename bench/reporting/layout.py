@@ -80,6 +80,7 @@ def key(table: Table, hidden: Collection[str] = ()) -> list[str]:
         f"times were taken on {len(table.made.hosts)} hosts, so they compare only as far as those are equally fast": (
             len(table.made.hosts) > 1 and "cost" not in hidden
         ),
+        **dict.fromkeys(_rounded(table), True),
         f"{NOT_RUN} not answered": any(shape not in row.scores for row in table.rows for shape in table.manifests),
         f"{DASH} no such number": True,
     }
@@ -205,12 +206,29 @@ def _chosen(table: Table) -> Iterator[str]:
         )
 
 
+def _standing(table: Table) -> list[Row]:
+    """The rows that stand for a method, and references; each once."""
+    return list({id(line.row): line.row for line in table.board.lines() if line.kind != "variant"}.values())
+
+
+def _otherwise(rows: Sequence[Row]) -> list[str]:
+    """Precisions but float32 of some rows, where they are not all of one."""
+    found = {row.precision for row in rows}
+    return sorted(found - {FLOAT32}) if len(found) > 1 else []
+
+
+def _rounded(table: Table) -> Iterator[str]:
+    """How many rows were computed otherwise than the others; which, the notes say."""
+    rows = _standing(table)
+    for precision in _otherwise(rows):
+        count = sum(row.precision == precision for row in rows)
+        yield f"{count} of the {len(rows)} rows with precision={precision}"
+
+
 def _computed(table: Table) -> Iterator[str]:
     """Which rows were computed otherwise than the others, of those that stand for a method."""
-    rows = list({id(line.row): line.row for line in table.board.lines() if line.kind != "variant"}.values())
-    for precision in sorted({row.precision for row in rows} - {FLOAT32}):
-        if all(row.precision == precision for row in rows):
-            continue
+    rows = _standing(table)
+    for precision in _otherwise(rows):
         told = []
         for text in dict.fromkeys(row.trained.text for row in rows):
             alike = [row for row in rows if row.trained.text == text]

@@ -8,7 +8,7 @@ from bench.leaderboard.headline import headlines
 from bench.leaderboard.loading import load
 from bench.leaderboard.table import build
 from bench.planning.plan import Request, run_configs
-from bench.reporting.layout import differs, evaluated, notes
+from bench.reporting.layout import differs, evaluated, key, notes
 
 CONFIG = {"method": {"alpha": 0.2}}
 GPU = {"device": "NVIDIA H200"}
@@ -103,6 +103,7 @@ def test_precision_is_no_changed_setting_when_a_row_is_chosen_to_stand_for_its_m
     assert [text for text in notes(table) if "precision=tf32:" in text] == [
         "Computed with precision=tf32: One (1,000 meta-iterations)."
     ]
+    assert "1 of the 2 rows with precision=tf32" in key(table, ()), "formats without notes say so too"
 
 
 def test_rows_that_were_all_computed_alike_need_no_sentence(tmp_path):
@@ -111,6 +112,7 @@ def test_rows_that_were_all_computed_alike_need_no_sentence(tmp_path):
     table = board(tmp_path)
     assert {name for name, *_ in standing(table)} == {"One", "Two", "Three"}
     assert not [text for text in notes(table) if text.startswith("Computed")]
+    assert not [text for text in key(table, ()) if "precision" in text]
     assert ("settings of every row that has them", "precision=tf32") in evaluated(table)
     trained(tmp_path, "three", 0.7, (0,), iterations=500)
     assert [text for text in notes(board(tmp_path)) if text.startswith("Computed")] == [
